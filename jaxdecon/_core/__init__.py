@@ -1,0 +1,1 @@
+"""Private plumbing below every other floor: pytrees, checks."""

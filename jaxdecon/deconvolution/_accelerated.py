@@ -1,0 +1,78 @@
+"""Acceleration of any scheme by extrapolation along its last step."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .._core._pytree import pytree
+from ._problem import Problem
+from ._scheme import Scheme
+
+
+@pytree
+class AcceleratedState:
+    """State of `Accelerated`.
+
+    Attributes:
+        inner: state of the wrapped scheme, at the latest estimate.
+        direction: the latest estimate minus the one before.
+        step: what the latest update did to the point it started from.
+        momentum: how far to extrapolate, in [0, 1].
+    """
+
+    inner: Any
+    direction: jax.Array
+    step: jax.Array
+    momentum: jax.Array
+
+    @property
+    def estimate(self) -> jax.Array:
+        """The object so far."""
+        return self.inner.estimate
+
+
+@pytree
+class Accelerated:
+    """Vector extrapolation after Biggs and Andrews, around a multiplicative scheme.
+
+        p = x + a (x - x_previous),  x <- update(p),  g = update(p) - p,
+        a <- <g, g_previous> / <g_previous, g_previous>, in [0, 1]
+
+    Some twenty accelerated Richardson-Lucy updates do the work of well over a hundred
+    plain ones, at little more than their price. They reach the overfitted regime as
+    much sooner.
+
+    Attributes:
+        scheme: the scheme to accelerate.
+
+    References:
+        Biggs & Andrews, Applied Optics 36, 1766 (1997), doi:10.1364/AO.36.001766.
+    """
+
+    scheme: Scheme
+
+    def init(self, problem: Problem) -> AcceleratedState:
+        """The wrapped scheme's start, at rest."""
+        inner = self.scheme.init(problem)
+        rest = jnp.zeros_like(inner.estimate)
+        return AcceleratedState(
+            inner=inner, direction=rest, step=rest, momentum=rest.sum()
+        )
+
+    def update(self, problem: Problem, state: AcceleratedState) -> AcceleratedState:
+        """Extrapolate, then update."""
+        before = state.estimate
+        point = jnp.maximum(before + state.momentum * state.direction, 0)
+        inner = dataclasses.replace(state.inner, estimate=point)
+        inner = self.scheme.update(problem, inner)
+        step = inner.estimate - point
+        size = (state.step * state.step).sum()
+        alignment = (step * state.step).sum() / jnp.where(size > 0, size, 1)
+        return AcceleratedState(
+            inner=inner,
+            direction=inner.estimate - before,
+            step=step,
+            momentum=jnp.clip(alignment, 0, 1),
+        )

@@ -1,0 +1,175 @@
+"""Back projectors: what may replace the flipped PSF inside Richardson-Lucy."""
+
+import functools
+from collections.abc import Sequence
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from .._core._check import check_choice, check_positive, check_psf
+from ..fourier import centre_kernel, frequency_grid, transfer_function
+from ..psf import FWHM_PER_SIGMA, fwhm, gaussian
+
+KINDS = ("matched", "gaussian", "butterworth", "wiener", "wiener-butterworth")
+PUBLISHED_WIDTH = FWHM_PER_SIGMA / 2.3548
+"""The published program rounds FWHM / sigma to 2.3548, which moves values by 2.5e-5."""
+RESOLUTIONS = ("fwhm", "fwhm/sqrt2")
+
+
+def back_projector(
+    psf: ArrayLike,
+    kind: str = "wiener-butterworth",
+    *,
+    alpha: ArrayLike | None = 0.05,
+    beta: ArrayLike | None = None,
+    order: ArrayLike = 10,
+    resolution: str | Sequence[float] = "fwhm",
+) -> jax.Array:
+    """The back projector of a PSF, as a kernel of the PSF's shape with unit sum.
+
+    With F the OTF, k_c = 1 / resolution the cut-off and w = sum_axes (k / k_c)^2:
+
+        matched             conj(F)
+        gaussian            a Gaussian as wide as the PSF
+        butterworth         1 / sqrt(1 + e2 w^order),  e2 = 1 / beta^2 - 1
+        wiener              conj(F) / (|F|^2 + alpha)
+        wiener-butterworth  wiener * butterworth with e2 = (beta_w / beta)^2 - 1,
+                            beta_w the gain of the Wiener filter at the cut-off
+
+    The kernel is centred on n // 2 like the PSF; conj(F) and frequency grids that are
+    symmetric about zero keep even-sized PSFs from being shifted.
+
+    Args:
+        psf: (z, y, x) or (y, x), centred on n // 2.
+        kind: one of the five above.
+        alpha: Wiener constant; None: the gain of the OTF at the cut-off.
+        beta: gain of the result at the cut-off; None: that of the OTF.
+        order: of the Butterworth filter (n in the paper).
+        resolution: resolution limit, "fwhm", "fwhm/sqrt2" (for instant SIM), or voxels
+            per axis.
+
+    Returns:
+        The kernel, which may have negative values; differentiable in `psf`, `alpha`,
+        `beta` and `order`.
+
+    Raises:
+        ValueError: unusable PSF, unknown kind, parameters that are not positive, a
+            PSF cut before its half maximum while `resolution` needs its width.
+
+    Example:
+        >>> import jaxdecon as jd
+        >>> psf = jd.psf.gaussian((31, 31, 31), (6.0, 3.0, 3.0))
+        >>> kernel = jd.back_projector(psf, "wiener-butterworth")
+        >>> bool(jd.psf.fwhm(abs(kernel))[0] < jd.psf.fwhm(psf)[0])
+        True
+
+    References:
+        Guo et al., Nature Biotechnology 38, 1337 (2020), doi:10.1038/s41587-020-0560-x,
+        with the gain at the cut-off by its equation 27.
+    """
+    psf = check_psf("psf", psf)
+    check_choice("kind", kind, KINDS)
+    for name, value in {"alpha": alpha, "beta": beta, "order": order}.items():
+        if value is not None:
+            check_positive(name, value)
+    if kind == "matched":
+        return _kernel(_otf(psf).conj(), psf.shape)
+    limit = _resolution(psf, kind, resolution)
+    return _build(psf, limit, alpha, beta, order, kind=kind)
+
+
+@functools.partial(jax.jit, static_argnames="kind")
+def _build(psf, limit, alpha, beta, order, *, kind: str) -> jax.Array:
+    if kind == "gaussian":
+        return gaussian(psf.shape, limit * PUBLISHED_WIDTH).astype(psf.dtype)
+    otf = _otf(psf)
+    cutoff = 1 / limit
+    gain = _cutoff_gain(psf, cutoff)
+    alpha = gain if alpha is None else alpha
+    beta = gain if beta is None else beta
+    wiener = otf.conj() / (abs(otf) ** 2 + alpha)
+    if kind == "wiener":
+        return _kernel(wiener, psf.shape)
+    grids = frequency_grid(psf.shape)
+    w = sum((k / c) ** 2 for k, c in zip(grids, cutoff, strict=True))
+    if kind == "butterworth":
+        return _kernel(_butterworth(w, 1 / beta**2 - 1, order) + 0j, psf.shape)
+    gain_of_wiener = _wiener_gain(psf, alpha, cutoff)
+    e2 = jnp.maximum((gain_of_wiener / beta) ** 2 - 1, 0)
+    return _kernel(wiener * _butterworth(w, e2, order), psf.shape)
+
+
+def _resolution(psf, kind, resolution) -> jax.Array:
+    """Resolution limit in voxels per axis; the width of the PSF for a Gaussian."""
+    if kind == "gaussian":
+        resolution = "fwhm"
+    if not isinstance(resolution, str):
+        check_positive("resolution", resolution)
+        limit = jnp.asarray(resolution, psf.dtype)
+        if limit.shape != (psf.ndim,):
+            raise ValueError(
+                f"`resolution` is {resolution}; {psf.ndim} numbers are needed."
+            )
+        return limit
+    check_choice("resolution", resolution, RESOLUTIONS)
+    width = fwhm(psf)
+    if not isinstance(width, jax.core.Tracer) and bool(jnp.isnan(width).any()):
+        raise ValueError(
+            f"`psf` of shape {psf.shape} is cut before it falls to half of its maximum "
+            f"along some axis (widths {width}): give a larger PSF, or `resolution` in "
+            f"voxels per axis."
+        )
+    return width / np.sqrt(2) if resolution == "fwhm/sqrt2" else width
+
+
+def _otf(psf: jax.Array) -> jax.Array:
+    return transfer_function(psf / psf.sum(), psf.shape)
+
+
+def _kernel(transfer: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """The kernel of a transfer function, with unit sum."""
+    kernel = centre_kernel(jnp.fft.irfftn(transfer, s=shape))
+    return kernel / kernel.sum()
+
+
+def _butterworth(w: jax.Array, e2: ArrayLike, order: ArrayLike) -> jax.Array:
+    # w is 0 at zero frequency, where the derivative of a power in its exponent is not
+    # finite.
+    positive = jnp.where(w > 0, w, 1)
+    return 1 / jnp.sqrt(1 + e2 * jnp.where(w > 0, positive**order, 0))
+
+
+def _cutoff_indices(n: int, cutoff: jax.Array) -> jax.Array:
+    """Indices, zero frequency at n // 2, of +k_c and -k_c on a grid of n."""
+    step = jnp.floor(cutoff * n + 0.5).astype(int)
+    return jnp.clip(jnp.stack([n // 2 + step, n // 2 - step]), 0, n - 1)
+
+
+def _cutoff_gain(psf: jax.Array, cutoff: jax.Array) -> jax.Array:
+    """Gain of the OTF at the cut-off, mean over both ends of every axis."""
+    magnitude = _magnitude(psf)
+    magnitude = magnitude / magnitude.max()
+    gains = []
+    for axis, n in enumerate(psf.shape):
+        others = tuple(a for a in range(psf.ndim) if a != axis)
+        profile = magnitude.max(others)
+        gains.append(profile[_cutoff_indices(n, cutoff[axis])].mean())
+    return jnp.stack(gains).mean()
+
+
+def _wiener_gain(psf: jax.Array, alpha: ArrayLike, cutoff: jax.Array) -> jax.Array:
+    """Gain of the Wiener filter at the cut-off along x, in the plane k_z = 0."""
+    magnitude = _magnitude(psf)
+    filtered = magnitude / (magnitude**2 + alpha)
+    if psf.ndim == 3:
+        filtered = filtered[psf.shape[0] // 2]
+    profile = filtered.max(0)
+    return profile[_cutoff_indices(psf.shape[-1], cutoff[-1])].mean()
+
+
+def _magnitude(psf: jax.Array) -> jax.Array:
+    """|OTF| with zero frequency at n // 2 of every axis."""
+    return jnp.fft.fftshift(abs(jnp.fft.fftn(psf / psf.sum())))

@@ -1,0 +1,96 @@
+"""What a deconvolution returns."""
+
+import enum
+import math
+import warnings
+
+import jax
+import numpy as np
+
+from .._core._check import is_traced
+from .._core._pytree import pytree
+
+
+class Status(enum.IntEnum):
+    """How a deconvolution ended."""
+
+    ITERATIONS = 0
+    """All iterations were run."""
+    STOPPED = 1
+    """The stopping rule was met."""
+    RESIDUAL_GREW = 2
+    """The data residual passed through a minimum and grew again."""
+    NOT_FINITE = 3
+    """The estimate has NaN or infinite values."""
+
+
+class OverIterationWarning(UserWarning):
+    """The estimate left the data: its data residual grew from one update to the next."""
+
+
+@pytree
+class Result:
+    """A deconvolved image and how it was reached; arrays only, so it survives `jit`.
+
+    Attributes:
+        value: the object inside the field of view, of the image's shape where the
+            operator keeps its grid, else on the operator's domain.
+        iterations: updates done.
+        best_iteration: updates after which the data residual was least.
+        history: data residual (mean Poisson deviance per voxel) of the start and
+            after every update; NaN where a stopping rule ended the run before.
+        status: one of `Status`.
+    """
+
+    value: jax.Array
+    iterations: jax.Array
+    best_iteration: jax.Array
+    history: jax.Array
+    status: jax.Array
+
+    @property
+    def message(self) -> str:
+        """The status in words, with the numbers."""
+        done = int(self.iterations)
+        history = np.asarray(self.history)[: done + 1]
+        match Status(int(self.status)):
+            case Status.ITERATIONS:
+                return f"did {done} iterations; data residual {history[-1]:.4g}"
+            case Status.STOPPED:
+                return f"stopped by its rule after {done} iterations"
+            case Status.NOT_FINITE:
+                return f"NaN or infinite values after {done} iterations"
+            case Status.RESIDUAL_GREW:
+                best = int(self.best_iteration)
+                return (
+                    f"the data residual was least, {history[best]:.4g}, after {best} "
+                    f"of {done} iterations and ended at {history[-1]:.4g}: the "
+                    f"estimate is leaving the data. Use {max(best, 1)} iterations or "
+                    f'keep="best"'
+                )
+
+    def raise_for_status(self) -> "Result":
+        """Raise if the estimate is not finite, warn if it left the data.
+
+        Returns:
+            The result itself, so that calls chain.
+
+        Raises:
+            FloatingPointError: the estimate has NaN or infinite values.
+        """
+        if is_traced(self.status):
+            return self
+        if self.status == Status.NOT_FINITE:
+            raise FloatingPointError(self.message)
+        if self.status == Status.RESIDUAL_GREW:
+            warnings.warn(self.message, OverIterationWarning, stacklevel=3)
+        return self
+
+
+GROWTH_TOLERANCE = 1e-3
+"""Relative growth of the data residual that rounding cannot explain."""
+
+
+def has_grown(residual: float, least: float) -> bool:
+    """Whether a residual has left the least one before it."""
+    return math.isfinite(residual) and residual > least * (1 + GROWTH_TOLERANCE)

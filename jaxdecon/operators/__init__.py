@@ -1,0 +1,11 @@
+"""Linear operators between object and camera: pytrees with an exact adjoint."""
+
+from ._base import Adjoint as Adjoint
+from ._base import Composition as Composition
+from ._base import LinearOperator as LinearOperator
+from ._check import check_adjoint as check_adjoint
+from ._convolution import BOUNDARIES as BOUNDARIES
+from ._convolution import Convolution as Convolution
+from ._grid import Crop as Crop
+from ._grid import Downsample as Downsample
+from ._views import Views as Views

@@ -1,0 +1,112 @@
+"""Operators that change the grid: a smaller field, larger camera pixels."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from .._core._check import check_shape
+from .._core._pytree import pytree, static
+from ._base import LinearOperator, Shape, check_argument
+
+
+@pytree
+class Crop(LinearOperator):
+    """The part of an array that a smaller field of view sees.
+
+    Made by `Crop.centred` or `Crop.at`.
+    """
+
+    domain: Shape = static()
+    range: Shape = static()
+    offset: Shape = static()
+
+    @classmethod
+    def at(
+        cls, offset: Sequence[int], domain: Sequence[int], range: Sequence[int]
+    ) -> "Crop":
+        """Crop `range` voxels of an array of shape `domain`, starting at `offset`.
+
+        Raises:
+            ValueError: the field does not lie inside the domain.
+        """
+        domain, range = check_shape("domain", domain), check_shape("range", range)
+        offset = tuple(int(o) for o in offset)
+        inside = len(offset) == len(domain) == len(range) and all(
+            0 <= o and o + r <= d
+            for o, d, r in zip(offset, domain, range, strict=False)
+        )
+        if not inside:
+            raise ValueError(
+                f"a field of shape {range} at {offset} does not fit into {domain}."
+            )
+        return cls(domain=domain, range=range, offset=offset)
+
+    @classmethod
+    def centred(cls, domain: Sequence[int], range: Sequence[int]) -> "Crop":
+        """Crop the middle: `range` voxels of an array of shape `domain`."""
+        pairs = zip(domain, range, strict=True)
+        return cls.at([(d - r) // 2 for d, r in pairs], domain, range)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """The part of `x` inside the field."""
+        check_argument(x, self.domain, "Crop")
+        corners = zip(self.offset, self.range, strict=True)
+        return x[tuple(slice(o, o + r) for o, r in corners)]
+
+    def adjoint(self, y: jax.Array) -> jax.Array:
+        """`y` in its place, zeros around it."""
+        check_argument(y, self.range, "Crop.adjoint")
+        sizes = zip(self.offset, self.range, self.domain, strict=True)
+        return jnp.pad(y, [(o, d - o - r) for o, r, d in sizes])
+
+
+@pytree
+class Downsample(LinearOperator):
+    """Camera binning: every pixel integrates the light of a block of voxels.
+
+    Made by `Downsample.from_factor`. Light is summed, so flux is kept.
+    """
+
+    factor: Shape = static()
+    range: Shape = static()
+
+    @classmethod
+    def from_factor(
+        cls, factor: int | Sequence[int], shape: Sequence[int]
+    ) -> "Downsample":
+        """Binning by `factor` onto a camera of `shape`.
+
+        Args:
+            factor: voxels per pixel, one number or one per axis.
+            shape: shape of the binned image; the domain is `shape * factor`.
+
+        Raises:
+            ValueError: factors that are not positive integers, or not one per axis.
+        """
+        shape = check_shape("shape", shape)
+        factors = check_shape("factor", factor)
+        if len(factors) == 1:
+            factors = factors * len(shape)
+        if len(factors) != len(shape):
+            raise ValueError(f"`factor` is {factor}; one per axis of {shape} is needed")
+        return cls(factor=factors, range=shape)
+
+    @property
+    def domain(self) -> Shape:
+        """Shape of the fine grid."""
+        return tuple(n * f for n, f in zip(self.range, self.factor, strict=True))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Sum the blocks of `x`."""
+        check_argument(x, self.domain, "Downsample")
+        pairs = zip(self.range, self.factor, strict=True)
+        split = [size for pair in pairs for size in pair]
+        return x.reshape(split).sum(tuple(range(1, len(split), 2)))
+
+    def adjoint(self, y: jax.Array) -> jax.Array:
+        """Give every voxel of a block the value of its pixel."""
+        check_argument(y, self.range, "Downsample.adjoint")
+        for axis, factor in enumerate(self.factor):
+            y = jnp.repeat(y, factor, axis)
+        return y
