@@ -12,11 +12,16 @@ from .._core._check import as_float_array, check_choice, check_count, check_fini
 from .._core._pytree import pytree
 from ..operators import LinearOperator
 from ._problem import Problem
-from ._result import GROWTH_TOLERANCE, Result, Status
+from ._result import Result, Status
 from ._scheme import Scheme
 from ._stopping import StoppingRule
 
 KEEP = ("last", "best")
+
+GROWTH = 1e-3
+ROUNDING = 1e-6
+"""Growth of the data residual that does not count: a share of the least residual, and
+of the mean of the data."""
 
 
 def deconvolve(
@@ -208,7 +213,8 @@ def _finish(problem: Problem, carry: _Carry) -> Result:
     history, best, least, best_iteration = _record(problem, carry)
     estimate = carry.state.estimate if best is None else best
     status = jnp.where(carry.done, Status.STOPPED, Status.ITERATIONS)
-    grew = history[carry.count] > least * (1 + GROWTH_TOLERANCE)
+    data = jnp.stack([leaf.mean() for leaf in jax.tree.leaves(problem.data)]).mean()
+    grew = history[carry.count] > least * (1 + GROWTH) + ROUNDING * data
     status = jnp.where(grew, Status.RESIDUAL_GREW, status)
     finite = jnp.isfinite(estimate).all()
     return Result(

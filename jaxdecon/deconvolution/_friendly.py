@@ -30,6 +30,7 @@ from ._flux import FluxPreserving
 from ._problem import Problem
 from ._result import Result
 from ._richardson_lucy import RichardsonLucy
+from ._scheme import Scheme
 
 PEDESTAL_SHARE = 0.25
 """Share of a PSF's energy in its least value above which it looks like a pedestal."""
@@ -157,17 +158,87 @@ def _richardson_lucy(
 ) -> Any:
     """The whole solve as one program: the image alone, or a `Result` to watch it."""
     operator = Convolution.from_psf(psf / psf.sum(), image.shape, boundary=boundary)
+    scheme = _compose(
+        operator,
+        kernel,
+        initial,
+        start=start,
+        accelerated=accelerated,
+        restore_flux=restore_flux,
+    )
+    problem = Problem(data=image, operator=operator, background=background)
+    if watch:
+        return run(problem, scheme, iterations=iterations, keep=keep)
+    return operator.image_region(estimate(problem, scheme, iterations=iterations))
+
+
+def _compose(
+    operator: Convolution, kernel, initial, *, start, accelerated, restore_flux
+) -> Scheme:
     scheme: Any = RichardsonLucy(
         back_projector=None if kernel is None else operator.back_projection(kernel),
         initial=None if initial is None else operator.lift(initial),
         start=start,
     )
     scheme = FluxPreserving(scheme=scheme) if restore_flux else scheme
-    scheme = Accelerated(scheme=scheme) if accelerated else scheme
-    problem = Problem(data=image, operator=operator, background=background)
-    if watch:
-        return run(problem, scheme, iterations=iterations, keep=keep)
-    return operator.image_region(estimate(problem, scheme, iterations=iterations))
+    return Accelerated(scheme=scheme) if accelerated else scheme
+
+
+def richardson_lucy_scheme(
+    operator: Convolution,
+    psf: ArrayLike,
+    *,
+    back_projector: str | ArrayLike = "matched",
+    start: Literal["image", "constant"] = "image",
+    accelerated: bool = False,
+    restore_flux: bool = False,
+    alpha: ArrayLike | None = 0.05,
+    beta: ArrayLike | None = None,
+    order: ArrayLike = 10,
+    resolution: str | Sequence[float] = "fwhm",
+) -> Scheme:
+    """The scheme that `richardson_lucy` runs, for use with `deconvolve`.
+
+    Args:
+        operator: the blur, `Convolution.from_psf(psf, ...)`.
+        psf: the PSF of which the back projector is made.
+        back_projector: as for `richardson_lucy`; as are the others.
+        start: "image" or "constant".
+        accelerated: wrap in `Accelerated`.
+        restore_flux: wrap in `FluxPreserving`.
+        alpha: see `jaxdecon.back_projector`; as `beta`, `order` and `resolution`.
+        beta: see `jaxdecon.back_projector`.
+        order: see `jaxdecon.back_projector`.
+        resolution: see `jaxdecon.back_projector`.
+
+    Returns:
+        A scheme.
+
+    Raises:
+        ValueError: as `richardson_lucy`.
+
+    Example:
+        >>> import jaxdecon as jd
+        >>> psf = jd.psf.gaussian((9, 9), 3.0)
+        >>> blur = jd.operators.Convolution.from_psf(psf, (32, 32))
+        >>> scheme = jd.deconvolution.richardson_lucy_scheme(
+        ...     blur, psf, back_projector="wiener-butterworth")
+        >>> jd.deconvolve(jax.numpy.ones((32, 32)), blur, scheme, iterations=2).message
+        'did 2 iterations; data residual 0'
+    """
+    psf = check_psf("psf", psf, len(operator.range))
+    check_choice("start", start, ("image", "constant"))
+    kernel = _back_projection_kernel(
+        psf, back_projector, alpha=alpha, beta=beta, order=order, resolution=resolution
+    )
+    return _compose(
+        operator,
+        kernel,
+        None,
+        start=start,
+        accelerated=accelerated,
+        restore_flux=restore_flux,
+    )
 
 
 def wiener(

@@ -1,7 +1,6 @@
 """What a deconvolution returns."""
 
 import enum
-import math
 import warnings
 
 import jax
@@ -61,13 +60,20 @@ class Result:
             case Status.NOT_FINITE:
                 return f"NaN or infinite values after {done} iterations"
             case Status.RESIDUAL_GREW:
-                best = int(self.best_iteration)
-                return (
-                    f"the data residual was least, {history[best]:.4g}, after {best} "
-                    f"of {done} iterations and ended at {history[-1]:.4g}: the "
-                    f"estimate is leaving the data. Use {max(best, 1)} iterations or "
-                    f'keep="best"'
-                )
+                return self._growth(int(self.best_iteration), history)
+
+    def _growth(self, best: int, history: np.ndarray) -> str:
+        done, last = len(history) - 1, history[-1]
+        found = (
+            f"the data residual was least, {history[best]:.4g}, after {best} of {done} "
+            f"iterations and ended at {last:.4g}: the estimate is leaving the data. "
+        )
+        if best == 0:
+            return found + (
+                "Use the matched back projector, or an unmatched one with a larger "
+                "`alpha` or a coarser `resolution`"
+            )
+        return found + f'Use {best} iterations, or keep="best" (--keep-best)'
 
     def raise_for_status(self) -> "Result":
         """Raise if the estimate is not finite, warn if it left the data.
@@ -85,12 +91,3 @@ class Result:
         if self.status == Status.RESIDUAL_GREW:
             warnings.warn(self.message, OverIterationWarning, stacklevel=3)
         return self
-
-
-GROWTH_TOLERANCE = 1e-3
-"""Relative growth of the data residual that rounding cannot explain."""
-
-
-def has_grown(residual: float, least: float) -> bool:
-    """Whether a residual has left the least one before it."""
-    return math.isfinite(residual) and residual > least * (1 + GROWTH_TOLERANCE)

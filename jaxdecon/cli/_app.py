@@ -1,0 +1,44 @@
+"""The commands, and how errors leave the program."""
+
+from collections.abc import Sequence
+
+import typer
+
+from ._console import errors, plain_warnings
+from ._deconvolve import deconvolve
+from ._demo import demo
+from ._info import info
+from ._psf import psf
+from ._selftest import selftest
+
+app = typer.Typer(
+    help="Deconvolve fluorescence microscopy volumes, on CPU or GPU.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (deconvolve, psf, demo, info, selftest):
+    app.command()(command)
+
+BAD_INPUT = (ValueError, TypeError, FileNotFoundError, FileExistsError, ImportError)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command; errors become one line and an exit code (see `jaxdecon.cli`)."""
+    with plain_warnings():
+        try:
+            app(list(arguments), standalone_mode=True)
+        except SystemExit as end:
+            return int(end.code or 0)
+        except BAD_INPUT as error:
+            return _fail(error, 2)
+        except (OSError, MemoryError, RuntimeError, FloatingPointError) as error:
+            return _fail(error, 1)
+    return 0
+
+
+def _fail(error: Exception, code: int) -> int:
+    text = " ".join(str(error).split()) or type(error).__name__
+    errors.print(f"error: {text}", markup=False)
+    return code

@@ -1,0 +1,11 @@
+"""Image files: TIFF, OME-TIFF, ImageJ TIFF, OME-Zarr and `.npy`, with their metadata."""
+
+from ._atomic import atomic_target as atomic_target
+from ._atomic import check_target as check_target
+from ._convert import convert as convert
+from ._files import FORMATS as FORMATS
+from ._files import format_of as format_of
+from ._files import read as read
+from ._files import write as write
+from ._image import Image as Image
+from ._image import stack_time as stack_time

@@ -1,0 +1,4 @@
+"""Figures of a run (needs the extra `plots`)."""
+
+from ._figure import deconvolution_figure as deconvolution_figure
+from ._figure import psf_figure as psf_figure
