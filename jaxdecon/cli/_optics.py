@@ -67,7 +67,9 @@ def parse_voxel_size(text: str | None) -> tuple[float, ...] | None:
     except ValueError:
         sizes = ()
     if len(sizes) not in (2, 3) or not all(0 < s < math.inf for s in sizes):
-        raise ValueError(f"--voxel-size is {text!r}; z,y,x in µm is needed: 0.2,0.1,0.1")
+        raise ValueError(
+            f"--voxel-size is {text!r}; z,y,x in µm is needed: 0.2,0.1,0.1"
+        )
     return sizes
 
 

@@ -115,7 +115,9 @@ def flat_error(solve: Solve) -> float:
 
 def zero_error(solve: Solve) -> float:
     """Largest value that an image of zeros gives (NaN counts as infinite)."""
-    return float(np.nan_to_num(abs(solve(np.zeros(SHAPE, np.float32))), nan=np.inf).max())
+    return float(
+        np.nan_to_num(abs(solve(np.zeros(SHAPE, np.float32))), nan=np.inf).max()
+    )
 
 
 def scale_error(solve: Solve) -> float:

@@ -48,9 +48,10 @@ class FluxPreserving:
     def init(self, problem: Problem) -> FluxPreservingState:
         """The wrapped scheme's start, and the light to keep."""
         data = jax.tree.leaves(problem.data)
+        inner = self.scheme.init(problem)
         return FluxPreservingState(
-            inner=self.scheme.init(problem),
-            sensitivity=problem.operator.sensitivity(),
+            inner=inner,
+            sensitivity=problem.operator.sensitivity(inner.estimate.dtype),
             total=jnp.stack([(y - problem.background).sum() for y in data]).sum(),
         )
 

@@ -19,7 +19,7 @@ recover.
 
 MATCHED_SENSITIVITY = 1e-3
 UNMATCHED_SENSITIVITY = 0.3
-"""Sensitivities, as shares of the largest, below which voxels are updated less.
+"""Sensitivities, as shares of the typical one, below which voxels are updated less.
 
 At and beyond the border of the field a voxel is seen in part. Dividing by its share
 completes the correction; for an unmatched back projector, whose kernel has negative
@@ -81,15 +81,13 @@ class RichardsonLucy:
             lambda y: jnp.maximum(y - problem.background, 0), problem.data
         )
         estimate = self._start(problem, signal)
-        floor = jax.lax.stop_gradient(FLOOR * estimate.mean())
+        floor = FLOOR * estimate.mean()
         data = jnp.stack([leaf.mean() for leaf in jax.tree.leaves(problem.data)])
         return RichardsonLucyState(
             estimate=jnp.maximum(estimate, floor),
-            gain=self._gain(problem.operator),
+            gain=self._gain(problem.operator, estimate.dtype),
             floor=floor,
-            guard=jax.lax.stop_gradient(
-                jnp.maximum(FLOOR * data.mean(), jnp.finfo(data.dtype).tiny)
-            ),
+            guard=jnp.maximum(FLOOR * data.mean(), jnp.finfo(data.dtype).tiny),
         )
 
     def update(
@@ -115,12 +113,15 @@ class RichardsonLucy:
         estimate = problem.operator.lift(signal)
         return estimate if self.start == "image" else _flat(estimate)
 
-    def _gain(self, operator: LinearOperator) -> jax.Array:
+    def _gain(self, operator: LinearOperator, dtype: Any) -> jax.Array:
         matched = self.back_projector is None
         forward = operator if matched else self.back_projector.T
-        sensitivity = forward.sensitivity()
+        sensitivity = forward.sensitivity(dtype)
         least = MATCHED_SENSITIVITY if matched else UNMATCHED_SENSITIVITY
-        return 1 / jnp.maximum(sensitivity, least * sensitivity.max())
+        # What a voxel in the middle of the field has; the maximum would do, but has
+        # no derivative where many voxels tie.
+        typical = (sensitivity**2).sum() / sensitivity.sum()
+        return 1 / jnp.maximum(sensitivity, least * typical)
 
 
 def _flat(estimate: jax.Array) -> jax.Array:

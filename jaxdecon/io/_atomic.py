@@ -28,6 +28,14 @@ def atomic_target(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     try:
         yield partial
         _move_into_place(partial, path)
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        # NumPy counts the bytes of a short write and leaves the reason open.
+        raise OSError(
+            f"{path} could not be written in full ({error}): is the disk full? Nothing "
+            f"was left behind."
+        ) from error
     finally:
         _remove(partial)
 

@@ -1,8 +1,10 @@
 """TIFF in the dialects that microscopes and ImageJ write, through tifffile."""
 
+import contextlib
+import logging
 import math
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,8 @@ def read_tiff(path: Path) -> Image:
         ValueError: not a TIFF, cut short, or an arrangement of axes that is not known.
     """
     try:
-        with tifffile.TiffFile(path) as tiff:
-            _check_complete(tiff, path)
+        with _complaints() as complaints, tifffile.TiffFile(path) as tiff:
+            _check_complete(tiff, path, complaints)
             series = tiff.series[0]
             metadata = _metadata(tiff, series)
             data = _LazyTiff(path, tuple(series.shape), np.dtype(series.dtype))
@@ -34,11 +36,29 @@ def read_tiff(path: Path) -> Image:
         raise ValueError(f"{path} is not a readable TIFF: {error}.") from error
 
 
-def _check_complete(tiff: tifffile.TiffFile, path: Path) -> None:
-    """Refuse a file whose image data end before its pages say they do."""
+@contextlib.contextmanager
+def _complaints() -> Iterator[list[str]]:
+    """What tifffile logs as errors, such as a chain of pages that breaks off."""
+    found: list[str] = []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = lambda record: found.append(record.getMessage())
+    logger = tifffile.logger()
+    logger.addHandler(handler)
+    before, logger.propagate = logger.propagate, False
+    try:
+        yield found
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = before
+
+
+def _check_complete(tiff: tifffile.TiffFile, path: Path, complaints: list[str]) -> None:
+    """Refuse a file whose pages or image data end before they should."""
     size = tiff.filehandle.size
-    if not tiff.pages or not tiff.series:
+    if not len(tiff.pages) or not tiff.series:
         raise ValueError(f"{path} has no image in it.")
+    if complaints:
+        raise ValueError(f"{path} is truncated or damaged: {complaints[0]}.")
     for page in tiff.series[0].pages:
         if page is None:
             raise ValueError(f"{path} lacks some of its planes: it is incomplete.")
@@ -235,7 +255,9 @@ class _Transposed:
             for axis in self._order
             if not isinstance(source[axis], int | np.integer)
         ]
-        return np.asarray(self._data[tuple(source)]).transpose(np.argsort(np.argsort(kept)))
+        return np.asarray(self._data[tuple(source)]).transpose(
+            np.argsort(np.argsort(kept))
+        )
 
 
 def write_tiff(path: Path, image: Image, *, ome: bool) -> None:

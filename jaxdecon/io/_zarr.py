@@ -161,7 +161,9 @@ def _create(group: Any, image: Image, level: int, step: tuple[int, ...]) -> Any:
     leading = image.shape[: len(image.shape) - len(step)]
     shape = _level_shape(image, step)
     chunk = _chunk(shape)
-    shard = [min(-(-n // c), SHARD // CHUNK) * c for n, c in zip(shape, chunk, strict=True)]
+    shard = [
+        min(-(-n // c), SHARD // CHUNK) * c for n, c in zip(shape, chunk, strict=True)
+    ]
     ones = (1,) * len(leading)
     return group.create_array(
         str(level),
@@ -231,4 +233,3 @@ def _level_transforms(image: Image, step: tuple[int, ...]) -> list[dict[str, Any
         {"type": "scale", "scale": [*first, *scale]},
         {"type": "translation", "translation": [0.0] * leading + translation},
     ]
-

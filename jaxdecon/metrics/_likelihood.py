@@ -6,8 +6,6 @@ from jax.scipy.special import xlogy
 from jax.typing import ArrayLike
 
 
-
-
 def poisson_deviance(data: ArrayLike, predicted: ArrayLike) -> jax.Array:
     """Mean Poisson deviance per voxel, zero for a perfect prediction.
 

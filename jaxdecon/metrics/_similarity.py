@@ -5,8 +5,6 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 
-
-
 def ncc(a: ArrayLike, b: ArrayLike) -> jax.Array:
     """Normalised cross-correlation (Pearson) of two images of one shape.
 

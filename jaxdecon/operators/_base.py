@@ -37,12 +37,12 @@ class LinearOperator(abc.ABC):
         (result,) = jax.linear_transpose(self.__call__, x)(y)
         return result
 
-    def sensitivity(self) -> jax.Array:
+    def sensitivity(self, dtype: Any = float) -> jax.Array:
         """The adjoint of ones: how much light of each object voxel is recorded.
 
         On `domain`, or a number where it is the same for all voxels.
         """
-        ones = jax.tree.map(jnp.ones, self.range, is_leaf=is_shape)
+        ones = jax.tree.map(lambda s: jnp.ones(s, dtype), self.range, is_leaf=is_shape)
         return self.adjoint(ones)
 
     def lift(self, y: Any) -> jax.Array:
@@ -51,7 +51,9 @@ class LinearOperator(abc.ABC):
         The data that see a voxel are averaged, and the whole is scaled so that it
         would record as much light as was recorded.
         """
-        average = self.adjoint(y) / jnp.maximum(self.sensitivity(), 1e-6)
+        sum_of_data = self.adjoint(y)
+        weight = self.sensitivity(sum_of_data.dtype)
+        average = sum_of_data / jnp.maximum(weight, 1e-6)
         recorded = sum(leaf.sum() for leaf in jax.tree.leaves(y))
         predicted = sum(leaf.sum() for leaf in jax.tree.leaves(self(average)))
         return average * (recorded / jnp.where(predicted > 0, predicted, 1))

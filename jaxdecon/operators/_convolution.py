@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -113,11 +113,11 @@ class Convolution(LinearOperator):
         x = jax.ShapeDtypeStruct(self.domain, padded.dtype)
         return jax.linear_transpose(self._pad, x)(padded)[0]
 
-    def sensitivity(self) -> jax.Array:
+    def sensitivity(self, dtype: Any = float) -> jax.Array:
         """Share of each object voxel's light that the camera records."""
         if self.boundary == "periodic":
-            return self._gain
-        return super().sensitivity()
+            return self._gain.astype(dtype)
+        return super().sensitivity(dtype)
 
     def lift(self, y: jax.Array) -> jax.Array:
         """The image itself, with its outermost voxels repeated beyond the field."""

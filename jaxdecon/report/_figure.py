@@ -148,7 +148,12 @@ def _otf_support(axes, psf) -> None:
     otf = abs(np.fft.fftshift(np.fft.fftn(psf / psf.sum())))
     plane = np.log10(np.maximum(otf[:, otf.shape[1] // 2], 1e-4))
     shown = axes.imshow(
-        plane, extent=(-0.5, 0.5, 0.5, -0.5), cmap="magma", vmin=-3, vmax=0, aspect="auto"
+        plane,
+        extent=(-0.5, 0.5, 0.5, -0.5),
+        cmap="magma",
+        vmin=-3,
+        vmax=0,
+        aspect="auto",
     )
     axes.figure.colorbar(shown, ax=axes, shrink=0.8).ax.tick_params(labelsize=6)
     axes.set_title("log10 |OTF|, k_y = 0", fontsize=8)

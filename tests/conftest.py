@@ -1,0 +1,34 @@
+"""Shared set-up: a compilation cache, one small scene."""
+
+import tempfile
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import jaxdecon as jd
+
+CACHE = Path(tempfile.gettempdir()) / "jaxdecon-test-cache"
+jax.config.update("jax_compilation_cache_dir", str(CACHE / jax.__version__))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+@pytest.fixture(scope="session")
+def published():
+    """Values computed by the published program; see data/README.md."""
+    with np.load(Path(__file__).parent / "data" / "published.npz") as values:
+        return dict(values)
+
+
+@pytest.fixture(scope="session")
+def scene():
+    """(object, PSF, noisy image): blobs on black, an anisotropic Gaussian PSF."""
+    rng = np.random.default_rng(1)
+    truth = np.zeros((20, 32, 30), np.float32)
+    for place in zip(*(rng.integers(3, n - 3, 25) for n in truth.shape), strict=True):
+        truth[place] = rng.uniform(500, 2000)
+    psf = np.asarray(jd.psf.gaussian((13, 9, 9), (4.0, 2.5, 2.5)))
+    blur = jd.operators.Convolution.from_psf(psf, truth.shape, boundary="periodic")
+    image = rng.poisson(np.maximum(blur(truth), 0) + 2).astype(np.float32)
+    return truth, psf, image
