@@ -192,7 +192,7 @@ def test_misuse_is_refused_with_the_shapes():
     blur = Convolution.from_psf(psf_of((3, 3)), (8, 6), boundary="periodic")
     with pytest.raises(ValueError, match="vmap"):
         blur(jnp.ones((2, 8, 6)))
-    with pytest.raises(ValueError, match="A.domain == B.range"):
+    with pytest.raises(ValueError, match=r"A\.domain == B\.range"):
         _ = blur @ Crop.centred((9, 9), (3, 3))
     with pytest.raises(ValueError, match="common domain"):
         Views([blur, Crop.centred((9, 9), (3, 3))])

@@ -35,7 +35,7 @@ def start_jax() -> None:
     """Keep compiled programs on disk, and say when a GPU lies idle."""
     import jax
 
-    if not jax.config.jax_compilation_cache_dir:
+    if not jax.config.values.get("jax_compilation_cache_dir"):
         jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     hint = idle_gpu_hint()

@@ -178,7 +178,7 @@ class Settings:
 
 
 class Job:
-    """Deconvolves one image; its result is an image whose volumes are made when read."""
+    """Deconvolves one image, a volume whenever its result is asked for one."""
 
     def __init__(self, *, image, source, settings, dtype, scale, figure):
         self.image, self.source, self.settings = image, source, settings
@@ -299,9 +299,9 @@ def check_memory(shape, psf_shape, settings: Settings) -> None:
     if available is not None and needed > available:
         raise MemoryError(
             f"deconvolving {'x'.join(map(str, shape))} with a PSF of "
-            f"{'x'.join(map(str, psf_shape))} needs about {needed / 2**30:.1f} GiB, and "
-            f"{available / 2**30:.1f} GiB are free: use --boundary periodic, a smaller "
-            f"--psf-energy, or crop the image."
+            f"{'x'.join(map(str, psf_shape))} needs about {needed / 2**30:.1f} GiB, "
+            f"and {available / 2**30:.1f} GiB are free: use --boundary periodic, "
+            f"a smaller --psf-energy, or crop the image."
         )
 
 
@@ -345,18 +345,17 @@ def plan_outputs(files, output, suffix, *, series: bool) -> list[Path]:
     sources = files[:1] if series else files
     for file in sources:
         format_of(file)
-    folder = output is not None and Path(output).is_dir() and not _is_image(output)
-    if output is not None and not folder:
+    if output is not None and (_is_image(output) or not Path(output).is_dir()):
         if len(sources) > 1:
             raise ValueError(
                 f"--output {output} is one file for {len(sources)} inputs; give a "
                 f"folder that exists, or --series."
             )
         return [Path(output)]
-    named = [Path(output) if folder else file.parent for file in sources]
     return [
-        where / f"{_stem(file)}_deconvolved{suffix}"
-        for where, file in zip(named, sources, strict=True)
+        (file.parent if output is None else Path(output))
+        / f"{_stem(file)}_deconvolved{suffix}"
+        for file in sources
     ]
 
 

@@ -10,7 +10,7 @@ import typer
 from ._console import say, start_jax
 
 SAMPLE = "nucleus_confocal_widefield.tif"
-OPTICS = {"na": 1.4, "wavelength": 0.46, "index": 1.518}
+OPTICS: dict[str, Any] = {"na": 1.4, "wavelength": 0.46, "index": 1.518}
 PSF_SHAPE = (89, 65, 65)
 BACKGROUND = 650.0
 OFFSET = (2, 0, -3)

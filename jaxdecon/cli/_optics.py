@@ -92,8 +92,11 @@ class PsfSource:
         self._check(model)
 
     def _check(self, model: str) -> None:
-        optics = {"--na": self.na, "--index": self.index}
-        optics["--wavelength"] = self.wavelengths or None
+        optics = {
+            "--na": self.na,
+            "--wavelength": self.wavelengths or None,
+            "--index": self.index,
+        }
         missing = [name for name, value in optics.items() if value is None]
         if self.files and len(missing) < 3:
             raise ValueError("give either --psf or the optics, not both.")
@@ -148,6 +151,8 @@ class PsfSource:
                 f"the voxel size is {voxel_size} µm, not complete in the file; give "
                 f"--voxel-size."
             )
+        assert self.na is not None  # `_check` has made sure
+        assert self.index is not None
         size = modelled_shape(shape, voxel_size, self.na, self.index)
         model = psf.widefield(
             size, voxel_size, na=self.na, wavelength=wavelength, index=self.index

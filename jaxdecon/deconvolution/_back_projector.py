@@ -2,14 +2,13 @@
 
 import functools
 from collections.abc import Sequence
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from .._core._check import check_choice, check_positive, check_psf
+from .._core._check import check_choice, check_positive, check_psf, is_traced
 from ..fourier import centre_kernel, frequency_grid, transfer_function
 from ..psf import FWHM_PER_SIGMA, fwhm, gaussian
 
@@ -94,7 +93,7 @@ def _build(psf, limit, alpha, beta, order, *, kind: str) -> jax.Array:
     if kind == "wiener":
         return _kernel(wiener, psf.shape)
     grids = frequency_grid(psf.shape)
-    w = sum((k / c) ** 2 for k, c in zip(grids, cutoff, strict=True))
+    w = jnp.asarray(sum((k / c) ** 2 for k, c in zip(grids, cutoff, strict=True)))
     if kind == "butterworth":
         return _kernel(_butterworth(w, 1 / beta**2 - 1, order) + 0j, psf.shape)
     gain_of_wiener = _wiener_gain(psf, alpha, cutoff)
@@ -116,7 +115,7 @@ def _resolution(psf, kind, resolution) -> jax.Array:
         return limit
     check_choice("resolution", resolution, RESOLUTIONS)
     width = fwhm(psf)
-    if not isinstance(width, jax.core.Tracer) and bool(jnp.isnan(width).any()):
+    if not is_traced(width) and bool(jnp.isnan(width).any()):
         raise ValueError(
             f"`psf` of shape {psf.shape} is cut before it falls to half of its maximum "
             f"along some axis (widths {width}): give a larger PSF, or `resolution` in "

@@ -62,7 +62,8 @@ def deconvolve(
 
     Example:
         >>> import jax.numpy as jnp, jaxdecon as jd
-        >>> blur = jd.operators.Convolution.from_psf(jd.psf.gaussian((9, 9), 3), (32, 32))
+        >>> psf = jd.psf.gaussian((9, 9), 3.0)
+        >>> blur = jd.operators.Convolution.from_psf(psf, (32, 32))
         >>> image = jnp.ones((32, 32)).at[16, 16].set(50)
         >>> scheme = jd.deconvolution.RichardsonLucy()
         >>> result = jd.deconvolve(image, blur, scheme, iterations=3)

@@ -24,7 +24,7 @@ class Status(enum.IntEnum):
 
 
 class OverIterationWarning(UserWarning):
-    """The estimate left the data: its data residual grew from one update to the next."""
+    """The estimate left the data: its data residual grew with further updates."""
 
 
 @pytree

@@ -114,10 +114,11 @@ class RichardsonLucy:
         return estimate if self.start == "image" else _flat(estimate)
 
     def _gain(self, operator: LinearOperator, dtype: Any) -> jax.Array:
-        matched = self.back_projector is None
-        forward = operator if matched else self.back_projector.T
-        sensitivity = forward.sensitivity(dtype)
-        least = MATCHED_SENSITIVITY if matched else UNMATCHED_SENSITIVITY
+        if self.back_projector is None:
+            sensitivity, least = operator.sensitivity(dtype), MATCHED_SENSITIVITY
+        else:
+            sensitivity = self.back_projector.T.sensitivity(dtype)
+            least = UNMATCHED_SENSITIVITY
         # What a voxel in the middle of the field has; the maximum would do, but has
         # no derivative where many voxels tie.
         typical = (sensitivity**2).sum() / sensitivity.sum()

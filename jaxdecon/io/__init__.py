@@ -1,4 +1,4 @@
-"""Image files: TIFF, OME-TIFF, ImageJ TIFF, OME-Zarr and `.npy`, with their metadata."""
+"""Image files with their metadata: TIFF, OME-TIFF, ImageJ TIFF, OME-Zarr, `.npy`."""
 
 from ._atomic import atomic_target as atomic_target
 from ._atomic import check_target as check_target

@@ -34,8 +34,8 @@ def convert(data: np.ndarray, dtype: str | np.dtype, *, scale: float = 1.0):
             raise ValueError(
                 f"values from {low:.6g} to {high:.6g} do not fit {wanted} "
                 f"({limits.min} to {limits.max}): write float32, or scale by "
-                f"{limits.max / max(high, 1e-30):.3g} or less (`scale=`, on the command "
-                f"line `--scale`)."
+                f"{limits.max / max(high, 1e-30):.3g} or less (`scale=`, on the "
+                f"command line `--scale`)."
             )
     return data.astype(wanted)
 

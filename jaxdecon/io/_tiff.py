@@ -310,10 +310,8 @@ def _check_imagej(image: Image) -> Image:
 
 
 def _tiff_resolution(image: Image) -> tuple[float, float] | None:
-    sizes = dict(zip(image.spatial_axes, image.voxel_size, strict=True))
-    if sizes.get("y") is None or sizes.get("x") is None:
-        return None
-    return 1 / sizes["x"], 1 / sizes["y"]
+    y, x = image.voxel_size[-2:]
+    return None if y is None or x is None else (1 / x, 1 / y)
 
 
 def _ome_attributes(image: Image) -> dict[str, Any]:
@@ -345,8 +343,9 @@ def _imagej_attributes(image: Image) -> dict[str, Any]:
     if image.time_step is not None:
         attributes["finterval"] = image.time_step
     for axis, value in zip(image.spatial_axes, image.origin, strict=True):
-        if value and sizes[axis]:
-            attributes[f"{axis}origin"] = -value / sizes[axis]
+        size = sizes[axis]
+        if value and size:
+            attributes[f"{axis}origin"] = -value / size
     if image.channels:
         planes = image.sizes.get("t", 1) * image.sizes.get("z", 1)
         attributes["Labels"] = list(image.channels) * planes

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from .._core._pytree import pytree
 
@@ -27,7 +28,7 @@ class LinearOperator(abc.ABC):
     range: Any
 
     @abc.abstractmethod
-    def __call__(self, x: jax.Array) -> Any:
+    def __call__(self, x: ArrayLike) -> Any:
         """Apply the operator to `x`, of shape `domain`."""
 
     def adjoint(self, y: Any) -> jax.Array:
@@ -123,7 +124,7 @@ class Composition(LinearOperator):
         """Range of the outer operator."""
         return self.outer.range
 
-    def __call__(self, x: jax.Array) -> Any:
+    def __call__(self, x: ArrayLike) -> Any:
         """Apply the inner operator, then the outer one."""
         return self.outer(self.inner(x))
 
@@ -136,13 +137,15 @@ class Composition(LinearOperator):
         return self.inner.image_region(x)
 
 
-def check_argument(array: jax.Array, shape: Shape, where: str) -> None:
-    """Refuse an array whose shape is not the one the operator is made for."""
+def as_argument(array: ArrayLike, shape: Shape, where: str) -> jax.Array:
+    """The array, if its shape is the one that the operator is made for."""
+    array = jnp.asarray(array)
     if array.shape != shape:
         raise ValueError(
             f"{where} takes shape {shape}, and got {array.shape}: for a batch, use "
             f"`jax.vmap`."
         )
+    return array
 
 
 def is_shape(value: Any) -> bool:

@@ -44,4 +44,5 @@ def _random(key: jax.Array, shapes: Any, dtype: Any) -> Any:
 
 
 def _inner(a: Any, b: Any) -> jax.Array:
-    return sum(jax.tree.leaves(jax.tree.map(lambda u, v: (u * v).sum(), a, b)))
+    products = jax.tree.map(lambda u, v: (u * v).sum(), a, b)
+    return jnp.stack(jax.tree.leaves(products)).sum()

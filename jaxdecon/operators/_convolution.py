@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from .._core._check import check_choice, check_psf, check_shape
 from .._core._pytree import pytree, static
 from ..fourier import filter_real, next_fast_len, transfer_function
-from ._base import LinearOperator, Shape, check_argument
+from ._base import LinearOperator, Shape, as_argument
 
 Boundary = Literal["extend", "periodic", "reflect", "edge"]
 BOUNDARIES: tuple[str, ...] = get_args(Boundary)
@@ -99,14 +99,14 @@ class Convolution(LinearOperator):
         transfer = transfer_function(kernel, self.grid).conj()
         return dataclasses.replace(self, transfer=transfer).T
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: ArrayLike) -> jax.Array:
         """Blur the object `x`, of shape `domain`, and record it."""
-        check_argument(x, self.domain, "Convolution")
+        x = as_argument(x, self.domain, "Convolution")
         return self._crop(filter_real(self._pad(x), self.transfer))
 
-    def adjoint(self, y: jax.Array) -> jax.Array:
+    def adjoint(self, y: ArrayLike) -> jax.Array:
         """Correlate the image `y`, of shape `range`, with the PSF."""
-        check_argument(y, self.range, "Convolution.adjoint")
+        y = as_argument(y, self.range, "Convolution.adjoint")
         padded = filter_real(self._embed(y), self.transfer.conj())
         if self.boundary not in _PAD_MODES:
             return padded

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from .._core._check import check_shape
 from .._core._pytree import pytree, static
-from ._base import LinearOperator, Shape, check_argument
+from ._base import LinearOperator, Shape, as_argument
 
 
 @pytree
@@ -33,7 +34,7 @@ class Crop(LinearOperator):
         domain, range = check_shape("domain", domain), check_shape("range", range)
         offset = tuple(int(o) for o in offset)
         inside = len(offset) == len(domain) == len(range) and all(
-            0 <= o and o + r <= d
+            o >= 0 and o + r <= d
             for o, d, r in zip(offset, domain, range, strict=False)
         )
         if not inside:
@@ -48,15 +49,15 @@ class Crop(LinearOperator):
         pairs = zip(domain, range, strict=True)
         return cls.at([(d - r) // 2 for d, r in pairs], domain, range)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: ArrayLike) -> jax.Array:
         """The part of `x` inside the field."""
-        check_argument(x, self.domain, "Crop")
+        x = as_argument(x, self.domain, "Crop")
         corners = zip(self.offset, self.range, strict=True)
         return x[tuple(slice(o, o + r) for o, r in corners)]
 
-    def adjoint(self, y: jax.Array) -> jax.Array:
+    def adjoint(self, y: ArrayLike) -> jax.Array:
         """`y` in its place, zeros around it."""
-        check_argument(y, self.range, "Crop.adjoint")
+        y = as_argument(y, self.range, "Crop.adjoint")
         sizes = zip(self.offset, self.range, self.domain, strict=True)
         return jnp.pad(y, [(o, d - o - r) for o, r, d in sizes])
 
@@ -97,16 +98,16 @@ class Downsample(LinearOperator):
         """Shape of the fine grid."""
         return tuple(n * f for n, f in zip(self.range, self.factor, strict=True))
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: ArrayLike) -> jax.Array:
         """Sum the blocks of `x`."""
-        check_argument(x, self.domain, "Downsample")
+        x = as_argument(x, self.domain, "Downsample")
         pairs = zip(self.range, self.factor, strict=True)
         split = [size for pair in pairs for size in pair]
         return x.reshape(split).sum(tuple(range(1, len(split), 2)))
 
-    def adjoint(self, y: jax.Array) -> jax.Array:
+    def adjoint(self, y: ArrayLike) -> jax.Array:
         """Give every voxel of a block the value of its pixel."""
-        check_argument(y, self.range, "Downsample.adjoint")
+        y = as_argument(y, self.range, "Downsample.adjoint")
         for axis, factor in enumerate(self.factor):
             y = jnp.repeat(y, factor, axis)
         return y

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import jax
+from jax.typing import ArrayLike
 
 from ._base import LinearOperator, Shapes
 
@@ -38,7 +39,7 @@ class Views(LinearOperator):
         """Shapes of the views, as a tuple."""
         return tuple(operator.range for operator in self.operators)
 
-    def __call__(self, x: jax.Array) -> tuple[jax.Array, ...]:
+    def __call__(self, x: ArrayLike) -> tuple[jax.Array, ...]:
         """All views of `x`."""
         return tuple(operator(x) for operator in self.operators)
 

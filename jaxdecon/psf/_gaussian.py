@@ -13,7 +13,7 @@ FWHM_PER_SIGMA = float(2 * np.sqrt(2 * np.log(2)))
 """Full width at half maximum of a Gaussian, in standard deviations."""
 
 
-def gaussian(shape: Sequence[int], fwhm: ArrayLike) -> jax.Array:
+def gaussian(shape: Sequence[int], fwhm: ArrayLike | Sequence[float]) -> jax.Array:
     """A sampled Gaussian, centred on n // 2, with unit sum.
 
     Args:

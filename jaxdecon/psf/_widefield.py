@@ -15,7 +15,7 @@ MODELS = ("scalar",)
 
 def widefield(
     shape: Sequence[int],
-    voxel_size: ArrayLike,
+    voxel_size: ArrayLike | Sequence[float],
     *,
     na: ArrayLike,
     wavelength: ArrayLike,

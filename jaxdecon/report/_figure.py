@@ -13,7 +13,7 @@ def deconvolution_figure(
     psf: np.ndarray,
     *,
     voxel_size: Sequence[float | None] | None = None,
-    histories: Mapping[str, Sequence[float]] | None = None,
+    histories: Mapping[str, Any] | None = None,
     title: str = "",
 ) -> Any:
     """Before, after and perhaps more, side by side.
@@ -55,7 +55,7 @@ def psf_figure(
     voxel_size: Sequence[float | None] | None = None,
     title: str = "",
 ) -> Any:
-    """A PSF: central planes (square-root scale), axial and lateral profile, OTF support.
+    """A PSF: central planes (square-root scale), profiles along z and x, OTF support.
 
     Args:
         psf: (z, y, x) or (y, x), centred on n // 2.
