@@ -47,31 +47,41 @@ def as_float_array(name: str, value: ArrayLike) -> jax.Array:
     return jnp.asarray(array, jnp.float32)
 
 
+@jax.jit
+def _facts(array: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Whether all is finite, the least and the largest value, in one pass."""
+    return jnp.isfinite(array).all(), array.min(), array.max()
+
+
 def check_finite(name: str, array: jax.Array) -> None:
     """Refuse NaN and infinities, naming the first one (skipped while tracing)."""
-    if is_traced(array) or bool(jnp.isfinite(array).all()):
+    check_values(name, array, least=-np.inf)
+
+
+def check_values(name: str, array: jax.Array, *, least: float = 0.0) -> None:
+    """Refuse NaN, infinities and values below `least` (skipped while tracing)."""
+    if is_traced(array) or array.size == 0:
         return
-    bad = ~np.isfinite(np.asarray(array))
+    finite, low, _ = jax.device_get(_facts(array))
+    if not finite:
+        raise ValueError(_describe_not_finite(name, np.asarray(array)))
+    if low < least:
+        count = int((array < least).sum())
+        raise ValueError(
+            f"`{name}` has {count} negative values, down to {low:.6g}; intensities "
+            f"of zero or more are needed: leave the camera offset in the data and "
+            f"pass it as `background`, or clip with `numpy.maximum({name}, 0)`."
+        )
+
+
+def _describe_not_finite(name: str, array: np.ndarray) -> str:
+    bad = ~np.isfinite(array)
     first = tuple(int(i) for i in np.argwhere(bad)[0])
-    raise ValueError(
+    return (
         f"`{name}` has {int(bad.sum())} NaN or infinite values, the first at index "
         f"{first}; finite values are needed: replace them first, e.g. with "
         f"`numpy.nan_to_num` or a local median."
     )
-
-
-def check_non_negative(name: str, array: jax.Array) -> None:
-    """Refuse negative values (skipped while tracing)."""
-    if is_traced(array) or array.size == 0:
-        return
-    least = float(array.min())
-    if least < 0:
-        count = int((array < 0).sum())
-        raise ValueError(
-            f"`{name}` has {count} negative values, down to {least:.6g}; intensities "
-            f"of zero or more are needed: leave the camera offset in the data and "
-            f"pass it as `background`, or clip with `numpy.maximum({name}, 0)`."
-        )
 
 
 def check_image(name: str, value: ArrayLike) -> jax.Array:
@@ -84,8 +94,7 @@ def check_image(name: str, value: ArrayLike) -> jax.Array:
         )
     if array.size == 0:
         raise ValueError(f"`{name}` is empty: its shape is {array.shape}.")
-    check_finite(name, array)
-    check_non_negative(name, array)
+    check_values(name, array)
     return array
 
 
@@ -101,8 +110,7 @@ def check_psf(name: str, value: ArrayLike, ndim: int | None = None) -> jax.Array
         raise ValueError(f"`{name}` has shape {array.shape}; 2D or 3D is needed.")
     if is_traced(array):
         return array
-    check_finite(name, array)
-    check_non_negative(name, array)
+    check_values(name, array)
     if not float(array.max()) > 0:
         raise ValueError(f"`{name}` is zero everywhere; a PSF must have light in it.")
     return array

@@ -16,9 +16,9 @@ from .._core._check import (
     check_count,
     check_finite,
     check_image,
-    check_non_negative,
     check_positive,
     check_psf,
+    check_values,
     is_traced,
 )
 from ..fourier import unwrap_kernel
@@ -289,8 +289,7 @@ def _wiener(signal, psf, noise, *, boundary: str) -> jax.Array:
 
 def _check_background(background: ArrayLike, image: jax.Array) -> jax.Array:
     array = as_float_array("background", background)
-    check_finite("background", array)
-    check_non_negative("background", array)
+    check_values("background", array)
     try:
         fits = jnp.broadcast_shapes(array.shape, image.shape) == image.shape
     except ValueError:

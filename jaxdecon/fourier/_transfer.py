@@ -17,21 +17,27 @@ def embed_kernel(kernel: jax.Array, shape: Shape) -> jax.Array:
         kernel: (z, y, x) or (y, x), centred on index n // 2 of every axis.
         shape: shape of the periodic grid.
     """
-    for axis, n in enumerate(shape):
-        kernel = _embed_axis(kernel, axis, n)
+    for axis in reversed(range(kernel.ndim)):  # the slowest axis, the largest, last
+        kernel = _embed_axis(kernel, axis, shape[axis])
     return kernel
 
 
 def _embed_axis(kernel: jax.Array, axis: int, n: int) -> jax.Array:
     size = kernel.shape[axis]
-    turns = -(-size // n)
+    if size > n:
+        return jnp.roll(_wrap_axis(kernel, axis, n), -(size // 2), axis)
+    before, after = jnp.split(kernel, [size // 2], axis)
+    gap = (*kernel.shape[:axis], n - size, *kernel.shape[axis + 1 :])
+    return jnp.concatenate([after, jnp.zeros(gap, kernel.dtype), before], axis)
+
+
+def _wrap_axis(kernel: jax.Array, axis: int, n: int) -> jax.Array:
+    turns = -(-kernel.shape[axis] // n)
     padding = [(0, 0)] * kernel.ndim
-    padding[axis] = (0, turns * n - size)
+    padding[axis] = (0, turns * n - kernel.shape[axis])
     kernel = jnp.pad(kernel, padding)
-    if turns > 1:
-        split = (*kernel.shape[:axis], turns, n, *kernel.shape[axis + 1 :])
-        kernel = kernel.reshape(split).sum(axis)
-    return jnp.roll(kernel, -(size // 2), axis)
+    split = (*kernel.shape[:axis], turns, n, *kernel.shape[axis + 1 :])
+    return kernel.reshape(split).sum(axis)
 
 
 def centre_kernel(kernel: jax.Array) -> jax.Array:
