@@ -4,7 +4,7 @@ import jaxdecon
 
 project = "jaxdecon"
 author = "The jaxdecon developers"
-copyright = "2026, the jaxdecon developers"  # noqa: A001
+copyright = "2026, the jaxdecon developers"
 release = version = jaxdecon.__version__
 
 extensions = [
@@ -15,7 +15,7 @@ extensions = [
 ]
 html_theme = "furo"
 html_static_path = ["_static"]
-exclude_patterns = ["_build", "jupyter_execute"]
+exclude_patterns = ["_build", "jupyter_execute", "conf.py", "**.ipynb_checkpoints"]
 
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True

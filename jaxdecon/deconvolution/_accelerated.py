@@ -35,7 +35,7 @@ class AcceleratedState:
 
 @pytree
 class Accelerated:
-    """Vector extrapolation after Biggs and Andrews, around a multiplicative scheme.
+    """Vector extrapolation after Biggs and Andrews, around a multiplicative scheme::
 
         p = x + a (x - x_previous),  x <- update(p),  g = update(p) - p,
         a <- <g, g_previous> / <g_previous, g_previous>, in [0, 1]

@@ -29,7 +29,7 @@ def back_projector(
 ) -> jax.Array:
     """The back projector of a PSF, as a kernel of the PSF's shape with unit sum.
 
-    With F the OTF, k_c = 1 / resolution the cut-off and w = sum_axes (k / k_c)^2:
+    With F the OTF, k_c = 1 / resolution the cut-off and w = sum_axes (k / k_c)^2::
 
         matched             conj(F)
         gaussian            a Gaussian as wide as the PSF

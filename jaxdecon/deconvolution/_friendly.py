@@ -249,7 +249,7 @@ def wiener(
     background: ArrayLike = 0.0,
     boundary: str = "reflect",
 ) -> jax.Array:
-    """Deconvolve by one linear filter, scaled to keep the flux.
+    """Deconvolve by one linear filter, scaled to keep the flux::
 
         x = (1 + noise) conj(F) / (|F|^2 + noise) (y - b)
 

@@ -46,7 +46,7 @@ class RichardsonLucyState:
 
 @pytree
 class RichardsonLucy:
-    """Multiplicative maximum-likelihood update for Poisson data.
+    """Multiplicative maximum-likelihood update for Poisson data::
 
         x <- x (1 + B(y / (A x + b) - 1) / B(1))
 

@@ -23,7 +23,7 @@ class StoppingRule(Protocol):
 
 @pytree
 class RelativeChange:
-    """Stop once an update changes the estimate by less than a share of it.
+    """Stop once an update changes the estimate by less than a share of it::
 
         |x_new - x_old| < tolerance |x_new|
 

@@ -7,7 +7,7 @@ from jax.typing import ArrayLike
 
 
 def poisson_deviance(data: ArrayLike, predicted: ArrayLike) -> jax.Array:
-    """Mean Poisson deviance per voxel, zero for a perfect prediction.
+    """Mean Poisson deviance per voxel, zero for a perfect prediction::
 
         D = 2 mean( y ln(y / m) - (y - m) )
 

@@ -22,7 +22,7 @@ def widefield(
     index: ArrayLike,
     model: str = "scalar",
 ) -> jax.Array:
-    """The PSF of a widefield microscope without aberrations.
+    """The PSF of a widefield microscope without aberrations::
 
         h(r, z) = | integral_0^(NA/wavelength) J0(2 pi f r) exp(2 pi i f_z z) f df |^2,
         f_z = sqrt((index / wavelength)^2 - f^2)

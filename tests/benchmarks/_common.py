@@ -55,7 +55,7 @@ def interleaved(functions: dict, repeats: int = 7) -> dict[str, tuple[float, flo
     Turns let a busy moment of the machine hit all alike; the least of several is what
     the machine can do.
     """
-    best = {name: (np.inf, np.inf) for name in functions}
+    best = dict.fromkeys(functions, (np.inf, np.inf))
     for function in functions.values():
         jax.block_until_ready(function())
     for _ in range(repeats):
