@@ -1,1 +1,1 @@
-"""Private plumbing below every other floor: pytrees, checks."""
+"""Private plumbing below every other floor: pytrees, checks, sums."""

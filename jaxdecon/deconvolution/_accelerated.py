@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from .._core._pytree import pytree
+from .._core._sum import total
 from ._problem import Problem
 from ._scheme import Scheme
 
@@ -58,7 +59,7 @@ class Accelerated:
         inner = self.scheme.init(problem)
         rest = jnp.zeros_like(inner.estimate)
         return AcceleratedState(
-            inner=inner, direction=rest, step=rest, momentum=rest.sum()
+            inner=inner, direction=rest, step=rest, momentum=total(rest)
         )
 
     def update(self, problem: Problem, state: AcceleratedState) -> AcceleratedState:
@@ -68,8 +69,8 @@ class Accelerated:
         inner = dataclasses.replace(state.inner, estimate=point)
         inner = self.scheme.update(problem, inner)
         step = inner.estimate - point
-        size = (state.step * state.step).sum()
-        alignment = (step * state.step).sum() / jnp.where(size > 0, size, 1)
+        size = total(state.step * state.step)
+        alignment = total(step * state.step) / jnp.where(size > 0, size, 1)
         return AcceleratedState(
             inner=inner,
             direction=inner.estimate - before,

@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 
 from .._core._check import as_float_array, check_choice, check_count, check_finite
 from .._core._pytree import pytree
+from .._core._sum import mean
 from ..operators import LinearOperator
 from ._problem import Problem
 from ._result import Result, Status
@@ -214,7 +215,7 @@ def _finish(problem: Problem, carry: _Carry) -> Result:
     history, best, least, best_iteration = _record(problem, carry)
     estimate = carry.state.estimate if best is None else best
     status = jnp.where(carry.done, Status.STOPPED, Status.ITERATIONS)
-    data = jnp.stack([leaf.mean() for leaf in jax.tree.leaves(problem.data)]).mean()
+    data = jnp.stack([mean(leaf) for leaf in jax.tree.leaves(problem.data)]).mean()
     grew = history[carry.count] > least * (1 + GROWTH) + ROUNDING * data
     status = jnp.where(grew, Status.RESIDUAL_GREW, status)
     finite = jnp.isfinite(estimate).all()

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from .._core._pytree import pytree
+from .._core._sum import total
 from ._problem import Problem
 from ._scheme import Scheme
 
@@ -52,7 +53,7 @@ class FluxPreserving:
         return FluxPreservingState(
             inner=inner,
             sensitivity=problem.operator.sensitivity(inner.estimate.dtype),
-            total=jnp.stack([(y - problem.background).sum() for y in data]).sum(),
+            total=jnp.stack([total(y - problem.background) for y in data]).sum(),
         )
 
     def update(
@@ -60,7 +61,7 @@ class FluxPreserving:
     ) -> FluxPreservingState:
         """Update, then scale."""
         inner = self.scheme.update(problem, state.inner)
-        predicted = (inner.estimate * state.sensitivity).sum()
+        predicted = total(inner.estimate * state.sensitivity)
         usable = (predicted > 0) & (state.total > 0)
         scale = jnp.where(usable, state.total / jnp.where(usable, predicted, 1), 1)
         inner = dataclasses.replace(inner, estimate=inner.estimate * scale)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from .._core._pytree import pytree, static
+from .._core._sum import mean, total
 from ..operators import LinearOperator
 from ._problem import Problem
 
@@ -81,8 +82,8 @@ class RichardsonLucy:
             lambda y: jnp.maximum(y - problem.background, 0), problem.data
         )
         estimate = self._start(problem, signal)
-        floor = FLOOR * estimate.mean()
-        data = jnp.stack([leaf.mean() for leaf in jax.tree.leaves(problem.data)])
+        floor = FLOOR * mean(estimate)
+        data = jnp.stack([mean(leaf) for leaf in jax.tree.leaves(problem.data)])
         return RichardsonLucyState(
             estimate=jnp.maximum(estimate, floor),
             gain=self._gain(problem.operator, estimate.dtype),
@@ -121,9 +122,9 @@ class RichardsonLucy:
             least = UNMATCHED_SENSITIVITY
         # What a voxel in the middle of the field has; the maximum would do, but has
         # no derivative where many voxels tie.
-        typical = (sensitivity**2).sum() / sensitivity.sum()
+        typical = total(sensitivity**2) / total(sensitivity)
         return 1 / jnp.maximum(sensitivity, least * typical)
 
 
 def _flat(estimate: jax.Array) -> jax.Array:
-    return jnp.full_like(estimate, estimate.mean())
+    return jnp.full_like(estimate, mean(estimate))

@@ -5,6 +5,8 @@ import jax.numpy as jnp
 from jax.scipy.special import xlogy
 from jax.typing import ArrayLike
 
+from .._core._sum import mean
+
 
 def poisson_deviance(data: ArrayLike, predicted: ArrayLike) -> jax.Array:
     """Mean Poisson deviance per voxel, zero for a perfect prediction::
@@ -25,4 +27,4 @@ def poisson_deviance(data: ArrayLike, predicted: ArrayLike) -> jax.Array:
     """
     y, m = jnp.asarray(data, float), jnp.asarray(predicted, float)
     m = jnp.maximum(m, jnp.finfo(m.dtype).tiny)
-    return 2 * (xlogy(y, y / m) - (y - m)).mean()
+    return 2 * mean(xlogy(y, y / m) - (y - m))

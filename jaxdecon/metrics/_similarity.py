@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from .._core._sum import mean
+
 
 def ncc(a: ArrayLike, b: ArrayLike) -> jax.Array:
     """Normalised cross-correlation (Pearson) of two images of one shape.
@@ -25,5 +27,5 @@ def ncc(a: ArrayLike, b: ArrayLike) -> jax.Array:
     a, b = jnp.asarray(a, float), jnp.asarray(b, float)
     if a.shape != b.shape:
         raise ValueError(f"`a` has shape {a.shape} and `b` {b.shape}; they must agree.")
-    a, b = a - a.mean(), b - b.mean()
-    return (a * b).mean() / jnp.sqrt((a * a).mean() * (b * b).mean())
+    a, b = a - mean(a), b - mean(b)
+    return mean(a * b) / jnp.sqrt(mean(a * a) * mean(b * b))

@@ -23,7 +23,9 @@ CASES += [(boundary, "wiener-butterworth") for boundary in ("periodic", "extend"
 def status(field):
     """A size from /proc/self/status, in bytes."""
     text = Path("/proc/self/status").read_text()
-    return int(re.search(rf"{field}:\s+(\d+)", text)[1]) * 1024
+    found = re.search(rf"{field}:\s+(\d+)", text)
+    assert found
+    return int(found[1]) * 1024
 
 
 def reset_peak():
