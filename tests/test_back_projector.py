@@ -85,6 +85,8 @@ def test_unusable_input_is_refused():
         jd.back_projector(psf, "weiner")
     with pytest.raises(ValueError, match="alpha"):
         jd.back_projector(psf, alpha=-1.0)
+    with pytest.raises(ValueError, match="below 1"):
+        jd.back_projector(psf, "butterworth", beta=1.5)
     with pytest.raises(ValueError, match="resolution"):
         jd.back_projector(psf, resolution=(1.0, 2.0, 3.0))
     with pytest.raises(ValueError, match="cut before"):

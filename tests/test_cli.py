@@ -143,6 +143,9 @@ def test_demo_compares_with_the_confocal(tmp_path, capsys):
     assert accelerated > 0.85
     assert sorted(os.listdir(folder)) == ["nucleus.ome.tif", "nucleus.png"]
     assert run("demo", "-o", folder) == 2
+    (folder / "notes.txt").write_text("mine")
+    assert run("demo", "-o", folder, "--overwrite") == 0
+    assert (folder / "notes.txt").read_text() == "mine"
 
 
 @pytest.mark.slow
@@ -172,13 +175,20 @@ def test_selftest_can_fail(monkeypatch, capsys):
         (["deconvolve", "STACK", *OPTICS, "--voxel-size", "1"], "--voxel-size"),
         (["deconvolve", "STACK", *OPTICS, "--voxel-size", "1,1"], "2 numbers"),
         (["deconvolve", "STACK", *OPTICS, "--resolution", "a,b"], "--resolution"),
-        (["deconvolve", "STACK", *OPTICS, "--boundary", "no"], "boundary"),
-        (["deconvolve", "STACK", *OPTICS, "--back-projector", "no"], "kind"),
+        (["deconvolve", "STACK", *OPTICS, "--boundary", "no"], "--boundary"),
+        (
+            ["deconvolve", "STACK", *OPTICS, "--back-projector", "no"],
+            "--back-projector",
+        ),
         (["deconvolve", "STACK", *OPTICS, "--model", "magic"], "--model"),
         (["deconvolve", "STACK", *OPTICS, "--na", "1.4"], "cannot reach"),
         (["deconvolve", "STACK", *OPTICS, "--wavelength", "520"], "wavelength"),
         (["deconvolve", "STACK", "--psf", "STACK"], "4 volumes"),
         (["deconvolve", "STACK", *OPTICS, "--dtype", "uint8", "--scale", "9"], "fit"),
+        (["deconvolve", "STACK", *OPTICS, "-n", "-3"], "--iterations"),
+        (["deconvolve", "STACK", *OPTICS, "--psf-energy", "5"], "--psf-energy"),
+        (["deconvolve", "STACK", *OPTICS, "--suffix", "ome.tif"], "--suffix"),
+        (["deconvolve", "STACK", *OPTICS, "-o", "STACK", "--overwrite"], "is an input"),
         (["psf"], "give a FILE"),
         (["info", "missing.tif"], "not there"),
     ],
@@ -242,3 +252,60 @@ def test_usage_errors_exit_with_two():
         text=True,
     )
     assert done.returncode == 2
+
+
+def test_the_readme_recommendation_for_maximum_likelihood(stack, tmp_path, capsys):
+    options = ("--back-projector", "matched", "--accelerated", "-n", 20)
+    assert run("deconvolve", stack, *OPTICS, *options, "-o", tmp_path / "o.tif") == 0
+    assert "did 20 iterations" in capsys.readouterr().out
+
+
+def test_two_inputs_never_share_an_output(stack, bead, tmp_path, capsys):
+    other = tmp_path / "other"
+    other.mkdir()
+    jd.io.write(other / "cell.ome.tif", jd.io.read(stack))
+    out = tmp_path / "out"
+    out.mkdir()
+    arguments = ("deconvolve", stack, other / "cell.ome.tif", "--psf", bead, "-o", out)
+    assert run(*arguments) == 2
+    assert "both be written" in capsys.readouterr().err
+    assert not os.listdir(out)
+
+
+def test_a_single_plane_with_a_z_axis(tmp_path):
+    data = np.random.default_rng(0).poisson(30, (2, 1, 24, 25)).astype(np.float32)
+    path = tmp_path / "plane.ome.zarr"
+    jd.io.write(path, Image(data=data, axes="czyx", voxel_size=(1.0, 0.2, 0.2)))
+    out = tmp_path / "out.ome.zarr"
+    assert run("deconvolve", path, *OPTICS, "-o", out) == 0
+    assert jd.io.read(out).shape == data.shape
+
+
+def test_an_empty_image_is_said(tmp_path, capsys):
+    path = tmp_path / "flat.tif"
+    data = np.full((6, 16, 16), 100, np.uint16)
+    jd.io.write(path, Image(data=data, axes="zyx", voxel_size=(0.4, 0.2, 0.2)))
+    figure = tmp_path / "flat.png"
+    assert run("deconvolve", path, *OPTICS, "--figure", figure) == 0
+    assert "nothing in the image is above" in capsys.readouterr().err
+
+
+def test_a_refused_output_leaves_no_figure(stack, tmp_path):
+    figure = tmp_path / "figure.png"
+    options = ("--dtype", "uint8", "--scale", "9", "--figure", figure)
+    assert run("deconvolve", stack, *OPTICS, *options) == 2
+    assert not figure.exists()
+
+
+def test_the_voxel_size_of_a_measured_psf_is_corrected_not_resampled(bead, capsys):
+    assert run("psf", bead, "--voxel-size", "0.8,0.2,0.2") == 0
+    text = capsys.readouterr().out
+    assert "resampled" not in text
+    assert "FWHM 2.4" in text.splitlines()[-1]
+    assert run("psf", bead, "--target-voxel-size", "0.2,0.2,0.2") == 0
+    assert "resampled" in capsys.readouterr().out
+
+
+def test_version(capsys):
+    assert run("--version") == 0
+    assert capsys.readouterr().out.strip() == f"jaxdecon {jd.__version__}"

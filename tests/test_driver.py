@@ -146,9 +146,25 @@ class LandweberState:
     estimate: jax.Array
 
 
+def test_wrappers_nest_in_any_order(scene, blur):
+    _, _, image = scene
+    fast, kept = jd.deconvolution.Accelerated, jd.deconvolution.FluxPreserving
+    schemes = (
+        fast(scheme=kept(scheme=RichardsonLucy())),
+        kept(scheme=fast(scheme=RichardsonLucy())),
+    )
+    a, b = (jd.deconvolve(image, blur, scheme, iterations=8) for scheme in schemes)
+    np.testing.assert_allclose(a.history, b.history, rtol=2e-2)
+    for result in (a, b):
+        assert float(result.history[-1]) < float(result.history[0])
+
+
 def test_a_scheme_of_fifteen_lines_runs_and_accelerates(scene, blur):
     truth, _, image = scene
     plain = jd.deconvolve(image, blur, Landweber(), iterations=30)
+    wrapped = jd.deconvolution.Accelerated(scheme=Landweber())
+    fast = jd.deconvolve(image, blur, wrapped, iterations=30)
+    assert float(fast.history[-1]) < float(plain.history[-1])
     assert float(plain.history[-1]) < float(plain.history[0])
     assert float(jd.metrics.ncc(plain.value, truth)) > float(
         jd.metrics.ncc(image, truth)
@@ -198,3 +214,46 @@ def test_misuse(scene, blur):
         jd.deconvolve(image, blur, RichardsonLucy(), iterations=1, keep="worst")
     with pytest.raises(TypeError, match="integer"):
         jd.deconvolve(image, blur, RichardsonLucy(), iterations=1.5)
+
+
+def test_a_batch_tells_of_its_worst_element(scene, blur):
+    _, psf, image = scene
+    scheme = jd.deconvolution.richardson_lucy_scheme(
+        blur, psf, back_projector="wiener-butterworth", alpha=0.001
+    )
+    flat = jnp.full_like(image, 5.0)
+
+    def solve(image):
+        return jd.deconvolve(image, blur, scheme, iterations=25)
+
+    results = jax.vmap(solve)(jnp.stack([flat, image]))
+    assert results.message.startswith("batch element 1: the data residual")
+    with pytest.warns(OverIterationWarning, match="batch element 1"):
+        results.raise_for_status()
+
+
+def test_keeping_the_best_is_told_as_such(scene, blur):
+    result = over_iterated(scene, blur, keep="best")
+    assert "is kept" in result.message
+    assert result.raise_for_status() is result
+
+
+def test_negative_data_and_background_are_refused(scene, blur):
+    _, _, image = scene
+    with pytest.raises(ValueError, match="image.*negative"):
+        jd.deconvolve(image - 30, blur, RichardsonLucy(), iterations=1)
+    with pytest.raises(ValueError, match="background.*negative"):
+        jd.deconvolve(image, blur, RichardsonLucy(), iterations=1, background=-5)
+
+
+def test_progress_is_silent_while_tracing(scene, blur):
+    calls = []
+
+    @jax.jit
+    def solve(image):
+        return jd.deconvolve(
+            image, blur, RichardsonLucy(), iterations=2, progress=calls.append
+        ).value
+
+    solve(scene[2])
+    assert not calls

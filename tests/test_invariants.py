@@ -157,3 +157,9 @@ def test_float64_is_kept():
         assert jd.richardson_lucy(image, psf, iterations=2).dtype == np.float64
         single = jd.richardson_lucy(image.astype(np.float32), psf, iterations=2)
         assert single.dtype == np.float32
+        blur = jd.operators.Convolution.from_psf(psf.astype(np.float32), (12, 12))
+        run = jd.deconvolution.RichardsonLucy()
+        found = jd.deconvolve(image.astype(np.float32), blur, run, iterations=2)
+        assert found.value.dtype == np.float32
+        filtered = jd.wiener(image.astype(np.float32), psf, noise=np.float64(0.1))
+        assert filtered.dtype == np.float32

@@ -328,6 +328,10 @@ def test_conversion_never_wraps_or_clips():
         convert(np.asarray([0.0, 70000.0]), "uint16")
     with pytest.raises(ValueError, match="do not fit uint8"):
         convert(np.asarray([-1.0]), "uint8")
+    for dtype in ("int32", "uint32", "uint64"):
+        top = np.asarray([float(np.iinfo(dtype).max) + 1], np.float32)
+        with pytest.raises(ValueError, match=f"do not fit {dtype}"):
+            convert(top, dtype)
     with pytest.raises(ValueError, match="NaN"):
         convert(np.asarray([np.nan]), "uint8")
     with pytest.raises(ValueError, match="do not fit float16"):
@@ -355,3 +359,83 @@ def test_imagej_limits_are_told(tmp_path):
 def test_contradictory_metadata_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         sample("zyx").replace(**change)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize(
+    "size", [(None, 0.1, 0.1), (0.2, None, 0.1), (0.2, None, None), (None,) * 3]
+)
+def test_unknown_voxel_sizes_stay_unknown(tmp_path, suffix, size):
+    image = sample("zyx").replace(voxel_size=size, origin=(0.0, 0.0, 0.0))
+    jd.io.write(tmp_path / f"i{suffix}", image)
+    again = jd.io.read(tmp_path / f"i{suffix}")
+    assert [s is None for s in again.voxel_size] == [s is None for s in size]
+    assert [s for s in again.voxel_size if s] == pytest.approx([s for s in size if s])
+    assert again.notes
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".npy"])
+def test_unnamed_axes_are_taken_from_the_innermost(tmp_path, suffix):
+    data = np.random.default_rng(0).random((3, 5, 16, 17)).astype(np.float32)
+    path = tmp_path / f"stack{suffix}"
+    if suffix == ".npy":
+        np.save(path, data)
+    else:
+        tifffile.imwrite(path, data)
+    image = jd.io.read(path)
+    assert image.axes == "tzyx"
+    np.testing.assert_array_equal(np.asarray(image), data)
+    assert image.notes
+
+
+def test_negative_spacing_and_several_images(tmp_path):
+    data = np.zeros((4, 8, 8), np.uint16)
+    tifffile.imwrite(
+        tmp_path / "down.tif",
+        data,
+        imagej=True,
+        resolution=(5.0, 5.0),
+        metadata={"axes": "ZYX", "unit": "um", "spacing": -0.3},
+    )
+    assert jd.io.read(tmp_path / "down.tif").voxel_size == pytest.approx(
+        (0.3, 0.2, 0.2)
+    )
+    with tifffile.TiffWriter(tmp_path / "two.ome.tif") as writer:
+        writer.write(data)
+        writer.write(data + 1)
+    assert any("2 images" in n for n in jd.io.read(tmp_path / "two.ome.tif").notes)
+
+
+def test_a_folder_of_other_things_is_never_replaced(tmp_path):
+    folder = tmp_path / "results.zarr"
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("years of work")
+    with pytest.raises(FileExistsError, match="not overwritten"):
+        jd.io.write(folder, sample("zyx"), overwrite=True)
+    assert (folder / "thesis.txt").exists()
+
+
+@pytest.mark.parametrize("dtype", ["int64", "float16"])
+def test_types_that_ome_tiff_lacks(tmp_path, dtype):
+    with pytest.raises(ValueError, match=f"cannot hold {dtype}"):
+        jd.io.write(tmp_path / "a.ome.tif", sample("zyx", dtype))
+    assert os.listdir(tmp_path) == []
+
+
+def test_damaged_content_names_the_file(tmp_path):
+    np.savez(tmp_path / "a", x=np.ones(3))
+    (tmp_path / "a.npz").rename(tmp_path / "archive.npy")
+    (tmp_path / "empty.npy").write_bytes(b"")
+    group = zarr.create_group(tmp_path / "old.zarr", zarr_format=2)
+    group.create_array("0", shape=(4, 4), dtype="u1")
+    group.attrs["multiscales"] = [{"datasets": [{"path": "0"}]}]
+    path = tmp_path / "strip.tif"
+    tifffile.imwrite(
+        path, np.random.default_rng(0).random((99, 99)), compression="zlib"
+    )
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 64] = b"x" * 64
+    path.write_bytes(content)
+    for name in ("archive.npy", "empty.npy", "old.zarr", "strip.tif"):
+        with pytest.raises(ValueError, match=name):
+            np.asarray(jd.io.read(tmp_path / name))

@@ -174,3 +174,9 @@ def test_unusable_measurements_are_refused():
         jd.psf.from_measured(good, voxel_size=(1, 1, 1))
     with pytest.raises(ValueError, match="energy"):
         jd.psf.from_measured(good, energy=0)
+
+
+def test_unequal_lateral_voxels():
+    tall = jd.psf.widefield((5, 21, 21), (0.2, 0.6, 0.1), **OPTICS)
+    wide = jd.psf.widefield((5, 21, 21), (0.2, 0.1, 0.6), **OPTICS)
+    np.testing.assert_allclose(tall, wide.transpose(0, 2, 1), atol=1e-6)

@@ -217,3 +217,35 @@ def test_wiener_recovers_a_noise_free_object():
     for boundary in ("reflect", "edge"):
         flat = jd.wiener(np.full((20, 21), 7), psf, noise=0.01, boundary=boundary)
         np.testing.assert_allclose(flat, 7, rtol=1e-4)
+
+
+def test_jit_around_calls_with_arrays_from_outside(scene):
+    """Arrays that a compiled function closes over are known, and still no obstacle."""
+    _, psf, image = scene
+    psf, image = jnp.asarray(psf), jnp.asarray(image)
+    expected = jd.richardson_lucy(image, psf, iterations=2)
+
+    @jax.jit
+    def solve(volume):
+        blur = jd.operators.Convolution.from_psf(psf, volume.shape)
+        scheme = jd.deconvolution.RichardsonLucy()
+        return (
+            jd.richardson_lucy(volume, psf, iterations=2),
+            jd.richardson_lucy(image, psf, iterations=2),
+            jd.deconvolve(image, blur, scheme, iterations=2).value,
+            jd.richardson_lucy(image, psf, iterations=1, back_projector="wiener"),
+            jd.psf.fwhm(psf),
+            jd.wiener(image, psf, noise=0.1),
+        )
+
+    for result in solve(image)[:3]:
+        np.testing.assert_allclose(result, expected, rtol=2e-3, atol=1e-2)
+
+
+def test_half_precision_becomes_single(scene):
+    _, psf, image = scene
+    result = jd.richardson_lucy(image.astype(np.float16), psf, iterations=2)
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(
+        result, jd.richardson_lucy(image, psf, iterations=2), rtol=1e-4, atol=1e-2
+    )

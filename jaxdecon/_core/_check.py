@@ -16,7 +16,7 @@ def is_traced(*values: Any) -> bool:
 
 
 def as_float_array(name: str, value: ArrayLike) -> jax.Array:
-    """`value` as a floating-point array: integers become float32, floats are kept.
+    """`value` as floats: integers and half precision become float32, others are kept.
 
     Raises:
         TypeError: not numeric, complex, or a masked array.
@@ -33,7 +33,8 @@ def as_float_array(name: str, value: ArrayLike) -> jax.Array:
         raise TypeError(f"`{name}` cannot be made an array: {error}.") from None
     kind = array.dtype.kind
     if jnp.issubdtype(array.dtype, jnp.floating):
-        return jnp.asarray(array)
+        narrow = jnp.finfo(array.dtype).bits < 32
+        return jnp.asarray(array, jnp.float32 if narrow else None)
     if kind not in "iub":
         raise TypeError(f"`{name}` has dtype {array.dtype}; real numbers are needed.")
     if array.dtype.itemsize > 2 and array.size and not is_traced(array):
@@ -48,9 +49,9 @@ def as_float_array(name: str, value: ArrayLike) -> jax.Array:
 
 
 @jax.jit
-def _facts(array: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Whether all is finite, the least and the largest value, in one pass."""
-    return jnp.isfinite(array).all(), array.min(), array.max()
+def _facts(array: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Whether all is finite, and the least value, in one pass."""
+    return jnp.isfinite(array).all(), array.min()
 
 
 def check_finite(name: str, array: jax.Array) -> None:
@@ -62,11 +63,12 @@ def check_values(name: str, array: jax.Array, *, least: float = 0.0) -> None:
     """Refuse NaN, infinities and values below `least` (skipped while tracing)."""
     if is_traced(array) or array.size == 0:
         return
-    finite, low, _ = jax.device_get(_facts(array))
+    with jax.ensure_compile_time_eval():  # known numbers, also where a jit surrounds us
+        finite, low = jax.device_get(_facts(array))
     if not finite:
         raise ValueError(_describe_not_finite(name, np.asarray(array)))
     if low < least:
-        count = int((array < least).sum())
+        count = int((np.asarray(array) < least).sum())
         raise ValueError(
             f"`{name}` has {count} negative values, down to {low:.6g}; intensities "
             f"of zero or more are needed: leave the camera offset in the data and "
@@ -111,7 +113,7 @@ def check_psf(name: str, value: ArrayLike, ndim: int | None = None) -> jax.Array
     if is_traced(array):
         return array
     check_values(name, array)
-    if not float(array.max()) > 0:
+    if not np.asarray(array).max() > 0:
         raise ValueError(f"`{name}` is zero everywhere; a PSF must have light in it.")
     return array
 
@@ -132,6 +134,12 @@ def check_positive(name: str, value: Any) -> None:
     numbers = np.asarray(value, float)
     if not (np.isfinite(numbers).all() and (numbers > 0).all()):
         raise ValueError(f"`{name}` is {value}; positive numbers are needed.")
+
+
+def check_share(name: str, value: float) -> None:
+    """A number above 0, at most 1."""
+    if not 0 < value <= 1:
+        raise ValueError(f"`{name}` is {value}; a share in (0, 1] is needed.")
 
 
 def check_choice(name: str, value: str, choices: Sequence[str]) -> str:

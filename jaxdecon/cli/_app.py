@@ -1,10 +1,13 @@
 """The commands, and how errors leave the program."""
 
+import os
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
-from ._console import errors, plain_warnings
+from .._version import __version__
+from ._console import errors, plain_warnings, say
 from ._deconvolve import deconvolve
 from ._demo import demo
 from ._info import info
@@ -21,6 +24,25 @@ app = typer.Typer(
 for command in (deconvolve, psf, demo, info, selftest):
     app.command()(command)
 
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        say(f"jaxdecon {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print it."
+        ),
+    ] = False,
+) -> None:
+    """Deconvolve fluorescence microscopy volumes, on CPU or GPU."""
+
+
 BAD_INPUT = (ValueError, TypeError, FileNotFoundError, FileExistsError, ImportError)
 
 
@@ -33,12 +55,16 @@ def run(arguments: Sequence[str]) -> int:
             return int(end.code or 0)
         except BAD_INPUT as error:
             return _fail(error, 2)
-        except (OSError, MemoryError, RuntimeError, FloatingPointError) as error:
+        except Exception as error:
+            if os.environ.get("JAXDECON_DEBUG"):
+                raise
             return _fail(error, 1)
     return 0
 
 
 def _fail(error: Exception, code: int) -> int:
     text = " ".join(str(error).split()) or type(error).__name__
+    if not isinstance(error, (*BAD_INPUT, OSError, MemoryError, FloatingPointError)):
+        text = f"{type(error).__name__}: {text} (JAXDECON_DEBUG=1 shows where)"
     errors.print(f"error: {text}", markup=False)
     return code

@@ -28,15 +28,15 @@ def demo(
     The same nucleus (Hoechst; NEUBIAS training resources, CC-BY 4.0) was recorded in
     widefield and in confocal. Writes the stacks and a figure, prints correlations.
     """
-    folder = Path(output)
-    if folder.exists() and not overwrite:
-        raise FileExistsError(
-            f"{folder} exists: use another --output, or --overwrite it."
-        )
+    from .. import io, psf, report
+
+    report.check_plots()
+    targets = [Path(output) / name for name in ("nucleus.png", "nucleus.ome.tif")]
+    Path(output).mkdir(exist_ok=True)
+    for target in targets:
+        io.check_target(target, overwrite=overwrite)
     start_jax()
     confocal, widefield, voxel_size = load_sample()
-    from .. import psf, report
-
     kernel = psf.widefield(PSF_SHAPE, voxel_size, **OPTICS)
     runs = {
         "Wiener–Butterworth, 2 iterations": {
@@ -68,7 +68,16 @@ def demo(
         histories={name: result.history for name, result in results.items()},
         title="One nucleus: widefield, deconvolved, confocal",
     )
-    _write(folder, volumes, voxel_size, figure, overwrite=overwrite)
+    stack = io.Image(
+        data=np.stack([v.astype(np.float32) for v in volumes.values()]),
+        axes="czyx",
+        voxel_size=voxel_size,
+        channels=tuple(volumes),
+    )
+    io.write(targets[1], stack, overwrite=overwrite)
+    with io.atomic_target(targets[0], overwrite=overwrite) as partial:
+        figure.savefig(partial, format="png")
+    say(f"wrote {targets[0]} and {targets[1]}")
 
 
 def load_sample() -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
@@ -103,19 +112,3 @@ def correlations(volume: np.ndarray, confocal: np.ndarray) -> tuple[float, float
         there.append(slice(max(shift, 0), n - max(-shift, 0)))
     aligned = ncc(volume[tuple(here)], confocal[tuple(there)])
     return float(ncc(volume, confocal)), float(aligned)
-
-
-def _write(folder, volumes, voxel_size, figure, *, overwrite: bool) -> None:
-    from .. import io
-
-    stack = io.Image(
-        data=np.stack([v.astype(np.float32) for v in volumes.values()]),
-        axes="czyx",
-        voxel_size=voxel_size,
-        channels=tuple(volumes),
-    )
-    with io.atomic_target(folder, overwrite=overwrite) as partial:
-        partial.mkdir()
-        io.write(partial / "nucleus.ome.tif", stack)
-        figure.savefig(partial / "nucleus.png")
-    say(f"wrote {folder / 'nucleus.png'} and {folder / 'nucleus.ome.tif'}")

@@ -7,6 +7,8 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from .._core._check import check_share
+
 PsfFiles = Annotated[
     list[str] | None,
     typer.Option(
@@ -85,9 +87,12 @@ class PsfSource:
         index: float | None,
         model: str,
         energy: float,
+        file_voxel_size: Sequence[float] | None = None,
     ):
+        check_share("--psf-energy", energy)
         self.files, self.wavelengths = files or [], wavelengths or []
         self.na, self.index, self.energy = na, index, energy
+        self.file_voxel_size = file_voxel_size
         self._made: dict = {}
         self._check(model)
 
@@ -130,6 +135,8 @@ class PsfSource:
         volume = _only_volume(path, image)
         if volume.ndim != len(shape):
             raise ValueError(f"{path} is {volume.ndim}D; the image is {len(shape)}D.")
+        if self.file_voxel_size is not None:
+            image = image.replace(voxel_size=tuple(self.file_voxel_size))
         known = None not in image.voxel_size and None not in voxel_size
         if not known:
             say(f"psf: voxel size of {path} or of the image unknown; not resampled")

@@ -31,6 +31,10 @@ def psf(
     model: Model = "widefield",
     psf_energy: PsfEnergy = 0.999,
     voxel_size: VoxelSize = None,
+    target_voxel_size: Annotated[
+        str | None,
+        typer.Option(help="Resample a measured PSF to this, µm as z,y,x."),
+    ] = None,
     shape: Annotated[
         str, typer.Option(help="Size of the stack that it is for, voxels as z,y,x.")
     ] = "65,65,65",
@@ -56,6 +60,7 @@ def psf(
         if target is not None:
             io.check_target(Path(target), overwrite=overwrite)
     given = parse_voxel_size(voxel_size)
+    target_size = parse_voxel_size(target_voxel_size)
     if measured is None and given is None:
         raise ValueError("give a FILE to measure, or --voxel-size and the optics.")
     source = PsfSource(
@@ -65,9 +70,10 @@ def psf(
         index=index,
         model=model,
         energy=psf_energy,
+        file_voxel_size=given if measured else None,
     )
     start_jax()
-    size = given or io.read(str(measured)).voxel_size
+    size = target_size or given or io.read(str(measured)).voxel_size
     stack = (1,) * len(size) if measured else parse_shape(shape, len(size))
     kernel = source.get(0, 1, stack, size, say)
     widths = np.asarray(fwhm(kernel))

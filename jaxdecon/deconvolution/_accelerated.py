@@ -1,6 +1,5 @@
 """Acceleration of any scheme by extrapolation along its last step."""
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -9,7 +8,7 @@ import jax.numpy as jnp
 from .._core._pytree import pytree
 from .._core._sum import total
 from ._problem import Problem
-from ._scheme import Scheme
+from ._scheme import Scheme, with_estimate
 
 
 @pytree
@@ -66,8 +65,7 @@ class Accelerated:
         """Extrapolate, then update."""
         before = state.estimate
         point = jnp.maximum(before + state.momentum * state.direction, 0)
-        inner = dataclasses.replace(state.inner, estimate=point)
-        inner = self.scheme.update(problem, inner)
+        inner = self.scheme.update(problem, with_estimate(state.inner, point))
         step = inner.estimate - point
         size = total(state.step * state.step)
         alignment = total(step * state.step) / jnp.where(size > 0, size, 1)

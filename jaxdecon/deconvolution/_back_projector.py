@@ -74,6 +74,8 @@ def back_projector(
     for name, value in {"alpha": alpha, "beta": beta, "order": order}.items():
         if value is not None:
             check_positive(name, value)
+    if beta is not None and not is_traced(beta) and not np.max(beta) < 1:
+        raise ValueError(f"`beta` is {beta}; a gain below 1 is needed.")
     if kind == "matched":
         return _kernel(_otf(psf).conj(), psf.shape)
     limit = _resolution(psf, kind, resolution)

@@ -8,7 +8,13 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .._core._check import as_float_array, check_choice, check_count, check_finite
+from .._core._check import (
+    as_float_array,
+    check_choice,
+    check_count,
+    check_values,
+    is_traced,
+)
 from .._core._pytree import pytree
 from .._core._sum import mean
 from ..operators import LinearOperator
@@ -56,10 +62,11 @@ def deconvolve(
     Returns:
         A `Result`; `result.raise_for_status()` warns when the data residual has begun
         to grow. Its `value` has the image's shape where the operator is a
-        `Convolution`, else that of `operator.domain`.
+        `Convolution`, that of the innermost operator's field for a composition, else
+        that of `operator.domain`.
 
     Raises:
-        ValueError: shapes that do not match, NaN, unknown `keep`.
+        ValueError: shapes that do not match, NaN or negative values, unknown `keep`.
 
     Example:
         >>> import jax.numpy as jnp, jaxdecon as jd
@@ -71,21 +78,23 @@ def deconvolve(
         >>> result.value.shape, int(result.iterations)
         ((32, 32), 3)
     """
+    image = tuple(image) if isinstance(image, list) else image
     image = jax.tree.map(lambda leaf: as_float_array("image", leaf), image)
-    _check_shapes(image, operator)
+    _check_image(image, operator)
     check_count("iterations", iterations)
     check_choice("keep", keep, KEEP)
-    background = as_float_array("background", background)
-    check_finite("background", background)
+    dtype = jnp.result_type(*jax.tree.leaves(image))
+    background = as_float_array("background", background).astype(dtype)
+    check_values("background", background)
     problem = Problem(data=image, operator=operator, background=background)
-    if progress is None:
+    if progress is None or is_traced(problem, scheme):
         return run(problem, scheme, stop, iterations=iterations, keep=keep)
     return _run_on_host(problem, scheme, stop, iterations, keep, progress)
 
 
-def _check_shapes(image: Any, operator: LinearOperator) -> None:
+def _check_image(image: Any, operator: LinearOperator) -> None:
     for leaf in jax.tree.leaves(image):
-        check_finite("image", leaf)
+        check_values("image", leaf)
     shapes = jax.tree.map(jnp.shape, image)
     if shapes != operator.range:
         raise ValueError(
@@ -225,6 +234,7 @@ def _finish(problem: Problem, carry: _Carry) -> Result:
         best_iteration=best_iteration,
         history=history,
         status=jnp.where(finite, status, Status.NOT_FINITE),
+        keep="last" if best is None else "best",
     )
 
 

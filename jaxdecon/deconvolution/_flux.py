@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from .._core._pytree import pytree
 from .._core._sum import total
 from ._problem import Problem
-from ._scheme import Scheme
+from ._scheme import Scheme, with_estimate
 
 
 @pytree
@@ -64,5 +64,5 @@ class FluxPreserving:
         predicted = total(inner.estimate * state.sensitivity)
         usable = (predicted > 0) & (state.total > 0)
         scale = jnp.where(usable, state.total / jnp.where(usable, predicted, 1), 1)
-        inner = dataclasses.replace(inner, estimate=inner.estimate * scale)
+        inner = with_estimate(inner, inner.estimate * scale)
         return dataclasses.replace(state, inner=inner)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from .._core._check import (
@@ -276,6 +277,7 @@ def wiener(
     check_choice("boundary", boundary, ("reflect", "edge", "periodic"))
     background = _check_background(background, image)
     _warn_about_psf(psf)
+    noise = jnp.asarray(noise, image.dtype)
     return _wiener(image - background, psf, noise, boundary=boundary)
 
 
@@ -306,16 +308,17 @@ def _warn_about_psf(psf: jax.Array) -> None:
     """Say what will be done to, or may be wrong with, a PSF."""
     if is_traced(psf):
         return
-    total = float(psf.sum())
+    values = np.asarray(psf)
+    total = float(values.sum(dtype=np.float64))
     if abs(total - 1) > 0.01:
         warnings.warn(
             f"`psf` sums to {total:.6g}, not 1; it is divided by its sum.",
             stacklevel=3,
         )
-    share = float(psf.min()) * psf.size / total
+    share = float(values.min()) * values.size / total
     if share > PEDESTAL_SHARE:
         warnings.warn(
-            f"`psf` nowhere falls below {float(psf.min() / psf.max()):.1%} of its "
+            f"`psf` nowhere falls below {values.min() / values.max():.1%} of its "
             f"maximum, and this pedestal holds {share:.0%} of its energy: remove the "
             f"background (`jaxdecon.psf.from_measured`), or use a larger array if the "
             f"PSF was cut.",
@@ -328,7 +331,8 @@ def _back_projection_kernel(psf, back_projector, **options) -> jax.Array | None:
     if isinstance(back_projector, str):
         if back_projector == "matched":
             return None
-        return unwrap_kernel(make_back_projector(psf, back_projector, **options))
+        kernel = make_back_projector(psf, back_projector, **options)
+        return unwrap_kernel(kernel).astype(psf.dtype)
     kernel = as_float_array("back_projector", back_projector)
     check_finite("back_projector", kernel)
     if kernel.ndim != psf.ndim:
@@ -341,7 +345,7 @@ def _back_projection_kernel(psf, back_projector, **options) -> jax.Array | None:
             f"`back_projector` has shape {kernel.shape}, larger than the PSF's "
             f"{psf.shape}: pad the PSF with zeros, or crop the back projector."
         )
-    if not is_traced(kernel) and not float(kernel.sum()) > 0:
+    if not is_traced(kernel) and not np.asarray(kernel).sum() > 0:
         raise ValueError("`back_projector` must have a positive sum.")
     return (kernel / kernel.sum()).astype(psf.dtype)
 
@@ -354,4 +358,4 @@ def _check_init(init: Any, image: jax.Array) -> tuple[str, jax.Array | None]:
         raise ValueError(
             f"`init` has shape {initial.shape}; the image's, {image.shape}, is needed."
         )
-    return "image", initial
+    return "image", initial.astype(image.dtype)

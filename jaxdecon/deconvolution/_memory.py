@@ -16,6 +16,7 @@ def memory_needed(
     boundary: str = "extend",
     matched: bool = True,
     keep_best: bool = False,
+    accelerated: bool = False,
     itemsize: int = 4,
 ) -> int:
     """Peak bytes of Richardson-Lucy, counted in arrays alive at once.
@@ -26,6 +27,7 @@ def memory_needed(
         boundary: as for `richardson_lucy`.
         matched: whether the adjoint is the back projector (no second OTF).
         keep_best: whether the best estimate is kept beside the latest.
+        accelerated: whether the scheme is wrapped in `Accelerated`.
         itemsize: bytes per number, 4 for float32.
 
     Returns:
@@ -46,4 +48,5 @@ def memory_needed(
     held = image + domain + spectrum * (1 if matched else 2)
     held += 0 if boundary == "periodic" else domain  # the normaliser
     held += 2 * domain if keep_best else 0
+    held += 3 * domain if accelerated else 0
     return itemsize * (held + WORKING_GRIDS * voxels)

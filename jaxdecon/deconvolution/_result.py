@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from .._core._check import is_traced
-from .._core._pytree import pytree
+from .._core._pytree import pytree, static
 
 
 class Status(enum.IntEnum):
@@ -39,6 +39,7 @@ class Result:
         history: data residual (mean Poisson deviance per voxel) of the start and
             after every update; NaN where a stopping rule ended the run before.
         status: one of `Status`.
+        keep: which estimate `value` is, "last" or "best".
     """
 
     value: jax.Array
@@ -46,11 +47,14 @@ class Result:
     best_iteration: jax.Array
     history: jax.Array
     status: jax.Array
+    keep: str = static(default="last")
 
     @property
     def message(self) -> str:
-        """The status in words, with the numbers."""
-        done = int(self.iterations)
+        """The status in words, with the numbers; of a batch, that of its worst."""
+        if np.ndim(self.status):
+            return self._worst()
+        done, best = int(self.iterations), int(self.best_iteration)
         history = np.asarray(self.history)[: done + 1]
         match Status(int(self.status)):
             case Status.ITERATIONS:
@@ -60,20 +64,34 @@ class Result:
             case Status.NOT_FINITE:
                 return f"NaN or infinite values after {done} iterations"
             case Status.RESIDUAL_GREW:
-                return self._growth(int(self.best_iteration), history)
+                found = (
+                    f"the data residual was least, {history[best]:.4g}, after {best} "
+                    f"of {done} iterations and ended at {history[-1]:.4g}"
+                )
+                return f"{found}: {self._advice(best)}"
 
-    def _growth(self, best: int, history: np.ndarray) -> str:
-        done, last = len(history) - 1, history[-1]
-        found = (
-            f"the data residual was least, {history[best]:.4g}, after {best} of {done} "
-            f"iterations and ended at {last:.4g}: the estimate is leaving the data. "
-        )
+    def _advice(self, best: int) -> str:
+        if self.keep == "best":
+            start = " (the start itself)" if best == 0 else ""
+            return f"the estimate after {best}{start} is kept"
         if best == 0:
-            return found + (
-                "Use the matched back projector, or an unmatched one with a larger "
-                "`alpha` or a coarser `resolution`"
+            return (
+                "the estimate is leaving the data. Use the matched back projector, or "
+                "an unmatched one with a larger `alpha`, a coarser `resolution` or "
+                "`restore_flux`"
             )
-        return found + f'Use {best} iterations, or keep="best" (--keep-best)'
+        return (
+            f"the estimate is leaving the data. Use {best} iterations, or "
+            f'keep="best" (--keep-best)'
+        )
+
+    def _worst(self) -> str:
+        """Message of the element of a batch with the gravest status."""
+        statuses = np.asarray(self.status)
+        index = np.unravel_index(np.argmax(statuses), statuses.shape)
+        element = jax.tree.map(lambda leaf: leaf[index], self)
+        place = ", ".join(str(int(i)) for i in index)
+        return f"batch element {place}: {element.message}"
 
     def raise_for_status(self) -> "Result":
         """Raise if the estimate is not finite, warn if it left the data.
@@ -86,8 +104,9 @@ class Result:
         """
         if is_traced(self.status):
             return self
-        if self.status == Status.NOT_FINITE:
+        worst = int(np.max(np.asarray(self.status)))
+        if worst == Status.NOT_FINITE:
             raise FloatingPointError(self.message)
-        if self.status == Status.RESIDUAL_GREW:
+        if worst == Status.RESIDUAL_GREW and self.keep == "last":
             warnings.warn(self.message, OverIterationWarning, stacklevel=3)
         return self

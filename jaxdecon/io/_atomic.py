@@ -6,6 +6,8 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+ZARR_MARKS = ("zarr.json", ".zgroup", ".zarray")
+
 
 @contextlib.contextmanager
 def atomic_target(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
@@ -48,6 +50,10 @@ def check_target(path: Path, *, overwrite: bool = False) -> None:
         raise FileExistsError(
             f"{path} exists: choose another output, or overwrite it (`overwrite=True`, "
             f"on the command line `--overwrite`)."
+        )
+    if path.is_dir() and not any((path / name).exists() for name in ZARR_MARKS):
+        raise FileExistsError(
+            f"{path} is a folder with other things in it; it is not overwritten."
         )
 
 

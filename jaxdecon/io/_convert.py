@@ -28,7 +28,7 @@ def convert(data: np.ndarray, dtype: str | np.dtype, *, scale: float = 1.0):
             raise ValueError(f"NaN or infinite values cannot be written as {wanted}.")
         data = np.rint(data)
     if data.size:
-        low, high = data.min(), data.max()
+        low, high = data.min().item(), data.max().item()  # Python compares exactly
         limits = np.iinfo(wanted)
         if low < limits.min or high > limits.max:
             raise ValueError(

@@ -8,7 +8,8 @@ import numpy as np
 
 from ._atomic import atomic_target
 from ._image import AXES, Image
-from ._tiff import read_tiff, write_tiff
+from ._tiff import guessed_axes, read_tiff
+from ._tiff_write import write_tiff
 from ._zarr import read_zarr, write_zarr
 
 FORMATS = {
@@ -43,7 +44,7 @@ def read(path: str | os.PathLike[str]) -> Image:
     """Open an image; its data are read when they are sliced.
 
     TIFF (plain, ImageJ hyperstack, OME, BigTIFF; any byte order and compression),
-    OME-Zarr 0.4 and 0.5, and `.npy` (axes by their number, the last of them z, y, x).
+    OME-Zarr 0.4 and 0.5, and `.npy` (axes by their number: zyx, tzyx, tczyx).
 
     Args:
         path: a file, or an OME-Zarr folder.
@@ -61,7 +62,14 @@ def read(path: str | os.PathLike[str]) -> Image:
         raise FileNotFoundError(f"{path} is not there.")
     if kind == "NumPy":
         return _read_npy(path)
-    return read_zarr(path) if kind == "OME-Zarr" else read_tiff(path)
+    try:
+        return read_zarr(path) if kind == "OME-Zarr" else read_tiff(path)
+    except (KeyError, IndexError, AttributeError, TypeError) as error:
+        raise ValueError(f"{path} has damaged metadata ({error!r}).") from error
+    except ValueError as error:
+        if str(path) in str(error):
+            raise
+        raise ValueError(f"{path}: {error}") from error
 
 
 def write(
@@ -94,8 +102,7 @@ def write(
         if kind == "OME-Zarr":
             write_zarr(partial, image)
         elif kind == "NumPy":
-            with open(partial, "wb") as file:
-                np.save(file, np.asarray(image))
+            _write_npy(partial, image)
         else:
             write_tiff(partial, image, ome=kind == "OME-TIFF")
 
@@ -103,14 +110,29 @@ def write(
 def _read_npy(path: Path) -> Image:
     try:
         data = np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
+    except (ValueError, EOFError) as error:
         raise ValueError(f"{path} is not a readable .npy file: {error}.") from error
+    if not isinstance(data, np.ndarray):
+        raise ValueError(f"{path} is an archive of arrays, not a .npy file.")
     return _from_array(data)
+
+
+def _write_npy(path: Path, image: Image) -> None:
+    """Volume by volume, so that the image need not fit into memory."""
+    header = {
+        "descr": np.lib.format.dtype_to_descr(image.dtype),
+        "fortran_order": False,
+        "shape": image.shape,
+    }
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for _, volume in image.volumes():
+            file.write(np.ascontiguousarray(volume).data)
 
 
 def _from_array(data: np.ndarray) -> Image:
     if not 2 <= data.ndim <= len(AXES):
         raise ValueError(f"`image` has shape {data.shape}; 2 to 5 axes are needed.")
-    axes = AXES[-data.ndim :]
+    axes = guessed_axes(data.ndim - 2) + "yx"
     note = f"axes taken as {axes}; no voxel size"
     return Image(data=data, axes=axes, notes=(note,))

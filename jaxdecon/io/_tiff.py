@@ -1,4 +1,4 @@
-"""TIFF in the dialects that microscopes and ImageJ write, through tifffile."""
+"""Read TIFF in the dialects that microscopes and ImageJ write, through tifffile."""
 
 import contextlib
 import logging
@@ -16,7 +16,6 @@ from ._image import AXES, Image
 from ._units import in_micrometres, in_seconds
 
 RESOLUTION_UNITS = {2: "inch", 3: "cm"}
-IMAGEJ_DTYPES = ("uint8", "uint16", "float32")
 
 
 def read_tiff(path: Path) -> Image:
@@ -30,6 +29,9 @@ def read_tiff(path: Path) -> Image:
             _check_complete(tiff, path, complaints)
             series = tiff.series[0]
             metadata = _metadata(tiff, series)
+            if len(tiff.series) > 1:
+                count = len(tiff.series)
+                metadata["notes"] = (f"the file has {count} images; the first is read",)
             data = _LazyTiff(path, tuple(series.shape), np.dtype(series.dtype))
             return _arrange(data, series.axes.lower(), metadata)
     except tifffile.TiffFileError as error:
@@ -95,13 +97,19 @@ class _LazyTiff:
             try:
                 array = zarr.open_array(store, mode="r")
                 return np.asarray(array[index])
+            except Exception as error:  # whatever the decoders of 30 formats raise
+                raise ValueError(f"{self.path} cannot be decoded: {error}.") from error
             finally:
                 store.close()
 
 
 def _metadata(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> dict:
     if tiff.is_ome and tiff.ome_metadata:
-        return _ome_metadata(tiff.ome_metadata)
+        try:
+            return _ome_metadata(tiff.ome_metadata)
+        except (ElementTree.ParseError, StopIteration, ValueError) as error:
+            note = f"its OME metadata are damaged and not used ({error})"
+            return {"size": {}, "notes": (note,)}
     if tiff.is_imagej:
         return _imagej_metadata(tiff, series)
     return {"size": _plain_resolution(tiff.pages[0])}
@@ -142,7 +150,11 @@ def _imagej_metadata(tiff: tifffile.TiffFile, series: Any) -> dict:
     unit = info.get("unit")
     in_plane = _resolution(tiff.pages[0])
     size = {axis: in_micrometres(in_plane.get(axis), unit) for axis in "yx"}
-    size["z"] = in_micrometres(info.get("spacing"), info.get("zunit", unit))
+    # ImageJ writes a negative spacing for stacks that run downwards.
+    spacing = abs(float(info.get("spacing") or 0)) or None
+    size["z"] = in_micrometres(spacing, info.get("zunit", unit))
+    if "voxel_size_um" in info:
+        size = _parse_partial(str(info["voxel_size_um"]))
     known = {axis: size.get(axis) or 0.0 for axis in "zyx"}
     # ImageJ counts the origin in voxels, and where it lies from the first voxel on.
     origin = {a: -float(info.get(f"{a}origin", 0)) * known[a] for a in "zyx"}
@@ -152,6 +164,12 @@ def _imagej_metadata(tiff: tifffile.TiffFile, series: Any) -> dict:
         "channels": _imagej_channels(info, series),
         "time_step": info.get("finterval"),
     }
+
+
+def _parse_partial(text: str) -> dict[str, float | None]:
+    """Voxel sizes as `_imagej_attributes` writes them if some are unknown."""
+    sizes = [None if part == "?" else float(part) for part in text.split()]
+    return dict(zip("zyx"[-len(sizes) :], sizes, strict=True))
 
 
 def _imagej_channels(info: dict, series: Any) -> tuple[str, ...]:
@@ -188,7 +206,7 @@ def _resolution(page: Any) -> dict[str, float]:
 
 def _arrange(data: Any, axes: str, metadata: dict) -> Image:
     """Bring axes into the order tczyx, naming those that the file does not name."""
-    notes = []
+    notes = list(metadata.get("notes", ()))
     named = _name_axes(axes, notes)
     order = [named.index(a) for a in AXES if a in named]
     if order != sorted(order):
@@ -215,24 +233,30 @@ def _arrange(data: Any, axes: str, metadata: dict) -> Image:
 def _name_axes(axes: str, notes: list[str]) -> str:
     """Letters of tczyx for the letters that tifffile gives.
 
-    An axis that the file does not name is z if z is free (a stack of pages), else t.
-    Colour samples are channels.
+    Of the axes that the file does not name, the last is z if z is free (a stack of
+    pages); what is left is t, or t and c. Colour samples are channels.
     """
-    named = axes.replace("s", "c") if "c" not in axes else axes
-    for letter in named:
-        if letter in AXES:
-            continue
-        free = next((a for a in "zt" if a not in named), None)
-        if free is None or letter not in "iq":
-            raise ValueError(
-                f"its axes are {axes.upper()}; known are T, C, Z, Y and X, and one or "
-                f"two that the file leaves open."
-            )
-        named = named.replace(letter, free, 1)
-        notes.append(f"the file does not name its first axis; taken as {free}")
+    named = list(axes.replace("s", "c") if "c" not in axes else axes)
+    unnamed = [i for i, letter in enumerate(named) if letter in "iq"]
+    free = [a for a in guessed_axes(len(unnamed), "z" not in named) if a not in named]
+    known = all(letter in AXES for letter in named if letter not in "iq")
+    if not known or len(free) != len(unnamed):
+        raise ValueError(
+            f"its axes are {axes.upper()}; known are T, C, Z, Y and X, and some that "
+            f"the file leaves open."
+        )
+    for i, letter in zip(unnamed, free, strict=True):
+        named[i] = letter
+        notes.append(f"axis {i} of the file has no name; taken as {letter}")
     if len(set(named)) != len(named):
         raise ValueError(f"its axes are {axes.upper()}: some occur twice.")
-    return named
+    return "".join(named)
+
+
+def guessed_axes(count: int, with_z: bool = True) -> str:
+    """Names for axes before y and x that nothing names: z innermost, then t, or c."""
+    outer = count - with_z
+    return {0: "", 1: "t", 2: "tc"}.get(outer, "") + ("z" if with_z and count else "")
 
 
 class _Transposed:
@@ -258,95 +282,3 @@ class _Transposed:
         return np.asarray(self._data[tuple(source)]).transpose(
             np.argsort(np.argsort(kept))
         )
-
-
-def write_tiff(path: Path, image: Image, *, ome: bool) -> None:
-    """Write an OME-TIFF or an ImageJ hyperstack, volume by volume.
-
-    Raises:
-        ValueError: a type that ImageJ does not know, or more than its 4 GB.
-    """
-    full = image if ome else _check_imagej(image)
-    shape = tuple(full.sizes.get(axis, 1) for axis in "tzcyx")
-    planes = _planes(full)
-    big = math.prod(shape) * full.dtype.itemsize > 2**32 - 2**25
-    with tifffile.TiffWriter(path, bigtiff=big, ome=ome, imagej=not ome) as writer:
-        writer.write(
-            planes,
-            shape=shape,
-            dtype=full.dtype,
-            photometric="minisblack",
-            resolution=_tiff_resolution(full),
-            resolutionunit="NONE",
-            metadata=(_ome_attributes if ome else _imagej_attributes)(full),
-        )
-
-
-def _planes(image: Image):
-    """All planes in the order t, z, c, as the metadata say."""
-    sizes = {axis: image.sizes.get(axis, 1) for axis in "tzc"}
-    for t in range(sizes["t"]):
-        leading = [
-            tuple({"t": t, "c": c}[a] for a in image.axes if a in "tc")
-            for c in range(sizes["c"])
-        ]
-        volumes = [image.volume(index) for index in leading]
-        for z in range(sizes["z"]):
-            for volume in volumes:
-                yield volume[z] if "z" in image.axes else volume
-
-
-def _check_imagej(image: Image) -> Image:
-    if str(image.dtype) not in IMAGEJ_DTYPES:
-        raise ValueError(
-            f"ImageJ TIFF cannot hold {image.dtype}, only {', '.join(IMAGEJ_DTYPES)}: "
-            f"write .ome.tif or .ome.zarr, or convert."
-        )
-    if math.prod(image.shape) * image.dtype.itemsize > 2**32 - 2**25:
-        raise ValueError(
-            "ImageJ TIFF cannot hold more than 4 GB: write .ome.tif or .ome.zarr."
-        )
-    return image
-
-
-def _tiff_resolution(image: Image) -> tuple[float, float] | None:
-    y, x = image.voxel_size[-2:]
-    return None if y is None or x is None else (1 / x, 1 / y)
-
-
-def _ome_attributes(image: Image) -> dict[str, Any]:
-    attributes: dict[str, Any] = {"axes": "TZCYX"}
-    for axis, size in zip(image.spatial_axes, image.voxel_size, strict=True):
-        if size is not None:
-            attributes[f"PhysicalSize{axis.upper()}"] = size
-            attributes[f"PhysicalSize{axis.upper()}Unit"] = "µm"
-    if image.channels:
-        attributes["Channel"] = {"Name": list(image.channels)}
-    if image.time_step is not None:
-        attributes["TimeIncrement"] = image.time_step
-        attributes["TimeIncrementUnit"] = "s"
-    if any(image.origin):
-        count = math.prod(image.sizes.get(axis, 1) for axis in "tzc")
-        position = dict(zip(image.spatial_axes, image.origin, strict=True))
-        attributes["Plane"] = {}
-        for axis, value in position.items():
-            attributes["Plane"][f"Position{axis.upper()}"] = [value] * count
-            attributes["Plane"][f"Position{axis.upper()}Unit"] = ["µm"] * count
-    return attributes
-
-
-def _imagej_attributes(image: Image) -> dict[str, Any]:
-    attributes: dict[str, Any] = {"axes": "TZCYX", "unit": "um"}
-    sizes = dict(zip(image.spatial_axes, image.voxel_size, strict=True))
-    if sizes.get("z") is not None:
-        attributes["spacing"] = sizes["z"]
-    if image.time_step is not None:
-        attributes["finterval"] = image.time_step
-    for axis, value in zip(image.spatial_axes, image.origin, strict=True):
-        size = sizes[axis]
-        if value and size:
-            attributes[f"{axis}origin"] = -value / size
-    if image.channels:
-        planes = image.sizes.get("t", 1) * image.sizes.get("z", 1)
-        attributes["Labels"] = list(image.channels) * planes
-    return attributes

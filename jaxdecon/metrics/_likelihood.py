@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax.scipy.special import xlogy
 from jax.typing import ArrayLike
 
+from .._core._check import as_float_array
 from .._core._sum import mean
 
 
@@ -25,6 +26,6 @@ def poisson_deviance(data: ArrayLike, predicted: ArrayLike) -> jax.Array:
         >>> float(poisson_deviance([2.0, 5.0], [2.0, 5.0]))
         0.0
     """
-    y, m = jnp.asarray(data, float), jnp.asarray(predicted, float)
+    y, m = as_float_array("data", data), as_float_array("predicted", predicted)
     m = jnp.maximum(m, jnp.finfo(m.dtype).tiny)
     return 2 * mean(xlogy(y, y / m) - (y - m))

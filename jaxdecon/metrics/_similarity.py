@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from .._core._check import as_float_array
 from .._core._sum import mean
 
 
@@ -24,7 +25,7 @@ def ncc(a: ArrayLike, b: ArrayLike) -> jax.Array:
         >>> float(ncc([1.0, 2.0, 3.0], [2.0, 4.0, 6.0]))
         1.0
     """
-    a, b = jnp.asarray(a, float), jnp.asarray(b, float)
+    a, b = as_float_array("a", a), as_float_array("b", b)
     if a.shape != b.shape:
         raise ValueError(f"`a` has shape {a.shape} and `b` {b.shape}; they must agree.")
     a, b = a - mean(a), b - mean(b)

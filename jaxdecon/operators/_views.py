@@ -24,8 +24,10 @@ class Views(LinearOperator):
     operators: tuple[LinearOperator, ...]
 
     def __init__(self, operators: Sequence[LinearOperator]):
-        domains = {operator.domain for operator in operators}
-        if len(domains) != 1:
+        # Runs again when JAX rebuilds the object, perhaps with other things inside.
+        real = [op for op in operators if isinstance(op, LinearOperator)]
+        domains = {operator.domain for operator in real}
+        if len(domains) != 1 and len(real) == len(operators):
             raise ValueError(f"`operators` need one common domain, and have {domains}.")
         object.__setattr__(self, "operators", tuple(operators))
 

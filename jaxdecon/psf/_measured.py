@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from .._core._check import check_choice, check_positive, check_psf
+from .._core._check import check_choice, check_positive, check_psf, check_share
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +59,9 @@ def from_measured(
     """
     psf = np.asarray(check_psf("measured", measured))
     check_choice("centre", centre, ("peak", "centroid"))
-    if not 0 < energy <= 1:
-        raise ValueError(f"`energy` is {energy}; a share in (0, 1] is needed.")
+    check_share("energy", energy)
+    if background != "auto" and not (np.isreal(background) and background >= 0):
+        raise ValueError(f'`background` is {background!r}; "auto" or a number >= 0.')
     scale = _scale(psf.ndim, voxel_size, target_voxel_size)
     messages: list[str] = []
     psf = _remove_background(psf, background, messages)
@@ -74,7 +75,9 @@ def from_measured(
 
 
 def crop_to_energy(psf: ArrayLike, energy: float) -> jax.Array:
-    """Cut a centred PSF to a centred box, of odd size, that keeps `energy` of it.
+    """Cut a centred PSF to a centred box that keeps `energy` of it.
+
+    The box has odd sizes, but for axes of even size that are kept whole.
 
     Every axis may lose an equal part of 1 - energy, measured on the marginal along
     that axis, so that together they never lose more. Not normalised again.
@@ -82,7 +85,11 @@ def crop_to_energy(psf: ArrayLike, energy: float) -> jax.Array:
     Args:
         psf: centred on n // 2.
         energy: share to keep, in (0, 1].
+
+    Raises:
+        ValueError: `energy` outside (0, 1].
     """
+    check_share("energy", energy)
     psf = jnp.asarray(psf)
     loss = (1 - energy) / psf.ndim
     slices = []

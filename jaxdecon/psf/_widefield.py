@@ -94,14 +94,13 @@ def _quadrature_nodes(shape, voxel_size, na, wavelength) -> int:
 
     While tracing the optics are unknown: then three times Nyquist is assumed.
     """
-    radius = np.hypot(*(n // 2 for n in shape[-2:]))
-    depth = shape[0] // 2 if len(shape) == 3 else 0
+    half = np.asarray(shape) // 2
     if is_traced((voxel_size, na, wavelength)):
-        phase = 1.5 * np.pi * (radius + depth)
+        k = 1.5 * np.pi
     else:
-        size = np.broadcast_to(np.asarray(voxel_size, float), len(shape))
+        half = half * np.broadcast_to(np.asarray(voxel_size, float), len(shape))
         k = 2 * np.pi * float(na) / float(wavelength)
-        phase = k * (radius * size[-1] + depth * (size[0] if depth else 0))
+    phase = k * (np.hypot(*half[-2:]) + half[:-2].sum())
     return 32 + 16 * int(np.ceil(0.5 * phase / 16))
 
 

@@ -1,4 +1,5 @@
 """Figures of a run (needs the extra `plots`)."""
 
+from ._figure import check_plots as check_plots
 from ._figure import deconvolution_figure as deconvolution_figure
 from ._figure import psf_figure as psf_figure

@@ -1,5 +1,6 @@
 """Figures: what went in, what came out, and whether to believe it."""
 
+import importlib.util
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -87,13 +88,20 @@ def psf_figure(
     return figure
 
 
+def check_plots() -> None:
+    """Say what to install if figures cannot be made.
+
+    Raises:
+        ImportError: matplotlib is missing; the message names the extra.
+    """
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ImportError('figures need matplotlib: pip install "jaxdecon[plots]"')
+
+
 def _new_figure(width: float, height: float) -> Any:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            'figures need matplotlib: pip install "jaxdecon[plots]"'
-        ) from error
+    check_plots()
+    from matplotlib.figure import Figure
+
     return Figure(figsize=(width, height), dpi=110, layout="constrained")
 
 
@@ -134,7 +142,7 @@ def _profile(axes, stacks, size, unit) -> None:
     position = np.arange(after.shape[2]) * size[2]
     for colour, (name, stack) in zip(LINES, stacks.items(), strict=False):
         line = stack[z, y] - stack.min()
-        axes.plot(position, line / line.max(), color=colour, label=name, lw=1)
+        axes.plot(position, line / (line.max() or 1), color=colour, label=name, lw=1)
     axes.set_title(f"line at z = {z}, y = {y}", fontsize=8)
     axes.set_xlabel(f"x ({unit})", fontsize=7)
     axes.set_ylabel("intensity / maximum", fontsize=7)
@@ -166,7 +174,8 @@ def _residuals(axes, histories) -> None:
     for colour, (name, history) in zip(LINES[1:], histories.items(), strict=False):
         values = np.asarray(history)
         axes.plot(values, "o-", color=colour, ms=3, lw=1, label=name)
-    axes.set_yscale("log")
+    if any(np.nanmax(history) > 0 for history in histories.values()):
+        axes.set_yscale("log")
     axes.set_title("data residual", fontsize=8)
     axes.set_xlabel("iterations", fontsize=7)
     axes.set_ylabel("Poisson deviance per voxel", fontsize=7)

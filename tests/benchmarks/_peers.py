@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+_KEPT = []
+
 
 def embed(psf, shape):
     """The PSF in the middle of zeros of `shape`."""
@@ -90,10 +92,12 @@ def sdeconv_padded(image, psf):
 def _sdeconv(image, psf, padding):
     import torch
 
-    # The registry's torchvision wants operators that a CPU build of torch lacks.
-    library = torch.library.Library("torchvision", "DEF")
-    for name in ("nms", "qnms"):
-        library.define(f"{name}(Tensor a, Tensor b, float c) -> Tensor")
+    if not hasattr(torch.ops.torchvision, "nms"):
+        # The registry's torchvision wants operators that a CPU build of torch lacks.
+        library = torch.library.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor a, Tensor b, float c) -> Tensor")
+        _KEPT.append(library)
     from sdeconv.deconv import SRichardsonLucy
 
     kernel = torch.from_numpy(embed(psf, image.shape))
@@ -102,7 +106,6 @@ def _sdeconv(image, psf, padding):
     def run(count):
         return SRichardsonLucy(kernel, niter=count, pad=padding)(data).numpy()
 
-    run.keep = library
     return run
 
 

@@ -1,0 +1,115 @@
+"""What the arguments of a command line mean: files, outputs, numbers."""
+
+import glob
+import re
+from pathlib import Path
+from typing import Any
+
+from ._console import say
+
+
+def expand(inputs: list[str]) -> list[Path]:
+    """Files of the inputs; patterns are expanded, in natural order."""
+    files: list[Path] = []
+    for entry in inputs:
+        if Path(entry).exists():
+            files.append(Path(entry))
+            continue
+        found = sorted(glob.glob(entry, recursive=True), key=_natural)
+        if not found:
+            raise FileNotFoundError(f"no file {entry}.")
+        files.extend(Path(f) for f in found)
+    return files
+
+
+def _natural(name: str) -> list[Any]:
+    return [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", name)]
+
+
+def plan_outputs(files, output, suffix, *, series: bool) -> list[Path]:
+    """An output for every input, or one for a series."""
+    from ..io import FORMATS, format_of
+
+    sources = files[:1] if series else files
+    for file in sources:
+        format_of(file)
+    if suffix not in FORMATS:
+        raise ValueError(f"--suffix is {suffix!r}; known: {', '.join(FORMATS)}.")
+    if output is not None and (_is_image(output) or not Path(output).is_dir()):
+        if len(sources) > 1:
+            raise ValueError(
+                f"--output {output} is one file for {len(sources)} inputs; give a "
+                f"folder that exists, or --series."
+            )
+        return [Path(output)]
+    targets = [
+        (file.parent if output is None else Path(output))
+        / f"{_stem(file)}_deconvolved{suffix}"
+        for file in sources
+    ]
+    return _distinct(sources, targets)
+
+
+def _distinct(sources: list[Path], targets: list[Path]) -> list[Path]:
+    """The targets, if no two inputs would be written to the same one."""
+    owner: dict[Path, Path] = {}
+    for source, target in zip(sources, targets, strict=True):
+        if target in owner:
+            raise ValueError(
+                f"{owner[target]} and {source} would both be written to {target}; "
+                f"deconvolve them one at a time."
+            )
+        owner[target] = source
+    return targets
+
+
+def _is_image(path: str) -> bool:
+    from ..io import FORMATS
+
+    return path.lower().rstrip("/").endswith(tuple(FORMATS))
+
+
+def _stem(file: Path) -> str:
+    from ..io import FORMATS
+
+    for suffix in sorted(FORMATS, key=len, reverse=True):
+        if file.name.lower().endswith(suffix):
+            return file.name[: -len(suffix)]
+    return file.stem
+
+
+def with_voxel_size(image, given, name):
+    """The image with the voxel size that the user gave, saying what it replaces."""
+    if given is None:
+        return image
+    if len(given) != len(image.spatial_axes):
+        raise ValueError(
+            f"--voxel-size has {len(given)} numbers; {name} has axes "
+            f"{image.spatial_axes!r}."
+        )
+    pairs = list(zip(image.voxel_size, given, strict=True))
+    if any(old is not None and abs(new / old - 1) > 0.01 for old, new in pairs):
+        say(f"{name}: voxel size {image.voxel_size} µm in the file, {given} used")
+    return image.replace(voxel_size=given, notes=())
+
+
+def parse_resolution(text: str) -> Any:
+    """A name, or numbers separated by commas."""
+    if text.startswith("fwhm"):
+        return text
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(
+            f"--resolution is {text!r}; fwhm, fwhm/sqrt2 or voxels as z,y,x are needed."
+        ) from None
+
+
+def parse_background(text: str) -> float | None:
+    """A number, or None for "auto"."""
+    if text == "auto":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"--background is {text!r}; a number or auto.") from None
