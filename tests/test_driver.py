@@ -240,9 +240,9 @@ def test_keeping_the_best_is_told_as_such(scene, blur):
 
 def test_negative_data_and_background_are_refused(scene, blur):
     _, _, image = scene
-    with pytest.raises(ValueError, match="image.*negative"):
+    with pytest.raises(ValueError, match=r"image.*negative"):
         jd.deconvolve(image - 30, blur, RichardsonLucy(), iterations=1)
-    with pytest.raises(ValueError, match="background.*negative"):
+    with pytest.raises(ValueError, match=r"background.*negative"):
         jd.deconvolve(image, blur, RichardsonLucy(), iterations=1, background=-5)
 
 

@@ -64,7 +64,7 @@ def test_npy_keeps_data_and_says_what_it_lacks(tmp_path):
     jd.io.write(tmp_path / "image.npy", sample("czyx"))
     again = jd.io.read(tmp_path / "image.npy")
     np.testing.assert_array_equal(np.asarray(again), sample("czyx").data)
-    assert again.axes == "czyx"
+    assert again.axes == "tzyx"
     assert "no voxel size" in again.notes[0]
 
 

@@ -35,6 +35,11 @@ class Peers:
         self._folder = tempfile.TemporaryDirectory()
         self._path = Path(self._folder.name)
         np.savez(self._path / "scene.npz", image=image, psf=psf)
+        self._python = python
+        self._start()
+
+    def _start(self):
+        python = self._python
         program = Path(__file__).with_name("_peers.py")
         self._process = subprocess.Popen(
             [python, program, self._path],
@@ -51,7 +56,10 @@ class Peers:
         assert self._process.stdin
         assert self._process.stdout
         print(name, count, file=self._process.stdin, flush=True)
-        answer = json.loads(self._process.stdout.readline() or '{"error": "it died"}')
+        line = self._process.stdout.readline()
+        if not line:
+            self._start()
+        answer = json.loads(line or '{"error": "it died"}')
         if "error" in answer:
             print(f"{name}: {answer['error']}", file=sys.stderr)
             return None
