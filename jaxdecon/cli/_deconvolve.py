@@ -99,6 +99,9 @@ def deconvolve(
         bool,
         typer.Option(help="Keep the total intensity, which unmatched ones let drift."),
     ] = True,
+    start: Annotated[
+        str, typer.Option(help="image, or constant (for few photons).")
+    ] = "image",
     dtype: Annotated[
         str, typer.Option(help="float32, uint16 or uint8; never wrapped or clipped.")
     ] = "float32",
@@ -142,6 +145,7 @@ def deconvolve(
         boundary=boundary,
         keep="best" if keep_best else "last",
         restore_flux=restore_flux,
+        start=start,  # pyright: ignore[reportArgumentType]  # checked there
     )
     source = PsfSource(
         files=psf,

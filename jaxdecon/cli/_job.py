@@ -25,6 +25,7 @@ class Settings:
     boundary: str
     keep: Literal["last", "best"]
     restore_flux: bool
+    start: Literal["image", "constant"]
 
     def __post_init__(self) -> None:
         from .._core import _check as check
@@ -34,6 +35,7 @@ class Settings:
         check.check_choice("--back-projector", self.back_projector, KINDS)
         check.check_choice("--boundary", self.boundary, BOUNDARIES)
         check.check_count("--iterations", self.iterations, 1)
+        check.check_choice("--start", self.start, ("image", "constant"))
         check.check_positive("--alpha", self.alpha)
 
 
@@ -144,6 +146,7 @@ def deconvolve_volume(volume, psf, settings: Settings, progress) -> Any:
         back_projector=settings.back_projector,
         accelerated=settings.accelerated,
         restore_flux=settings.restore_flux,
+        start=settings.start,
         alpha=settings.alpha,
         resolution=settings.resolution,
     )

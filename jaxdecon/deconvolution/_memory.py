@@ -5,8 +5,12 @@ from collections.abc import Sequence
 
 from ..fourier import next_fast_len
 
-WORKING_GRIDS = 4
-"""Transform grids alive inside one update: two spectra, prediction, ratio."""
+WORKING_GRIDS = 5
+"""Transform grids alive inside one update: two spectra, prediction, ratio, and the
+scratch of a transform."""
+
+PROGRAMS = 60 * 2**20
+"""Bytes that compiled programs and the allocator take besides (measured on CPUs)."""
 
 
 def memory_needed(
@@ -19,7 +23,7 @@ def memory_needed(
     accelerated: bool = False,
     itemsize: int = 4,
 ) -> int:
-    """Peak bytes of Richardson-Lucy, counted in arrays alive at once.
+    """Peak bytes of Richardson-Lucy: arrays alive at once, scratch and programs.
 
     Args:
         shape: of the image.
@@ -35,7 +39,7 @@ def memory_needed(
 
     Example:
         >>> memory_needed((128, 128, 128), (33, 33, 33), boundary="periodic") // 2**20
-        56
+        124
     """
     grid = tuple(shape)
     if boundary != "periodic":
@@ -49,4 +53,4 @@ def memory_needed(
     held += 0 if boundary == "periodic" else domain  # the normaliser
     held += 2 * domain if keep_best else 0
     held += 3 * domain if accelerated else 0
-    return itemsize * (held + WORKING_GRIDS * voxels)
+    return PROGRAMS + itemsize * (held + WORKING_GRIDS * voxels)

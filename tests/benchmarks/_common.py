@@ -10,6 +10,8 @@ import numpy as np
 
 import jaxdecon as jd
 
+PEAK_PHOTONS = 500
+
 
 def header(title: str) -> None:
     """Say what is measured, and on what."""
@@ -44,6 +46,8 @@ def scene(n: int = 128, psf_size: int = 33, seed: int = 0):
     margins = [(d - large) // 2 for d in blur.domain]
     padding = [(m, d - large - m) for m, d in zip(margins, blur.domain, strict=True)]
     clean = np.maximum(np.asarray(blur(np.pad(truth, padding))), 0)
+    brightness = PEAK_PHOTONS / clean.max()
+    truth, clean = brightness * truth, brightness * clean
     image = rng.poisson(clean + 5).astype(np.float32)
     inside = slice((large - n) // 2, (large - n) // 2 + n)
     return truth[inside, inside, inside], psf, image

@@ -98,6 +98,8 @@ def time_to_quality(peers, image, psf, truth):
     unmatched = {"back_projector": "wiener-butterworth", "restore_flux": True}
     ways = [("matched", n, {}) for n in (10, 20, 50, 100, 200)]
     ways += [("accelerated", n, {"accelerated": True}) for n in (5, 10, 20, 30)]
+    constant = {"accelerated": True, "init": "constant"}
+    ways += [("accelerated, constant start", n, constant) for n in (10, 20, 30)]
     ways += [("Wiener–Butterworth", n, unmatched) for n in (1, 2, 3, 5)]
     both = {**unmatched, "accelerated": True}
     ways += [("the same, accelerated", n, both) for n in (2, 3, 5)]
