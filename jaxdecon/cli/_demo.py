@@ -13,6 +13,19 @@ SAMPLE = "nucleus_confocal_widefield.tif"
 OPTICS: dict[str, Any] = {"na": 1.4, "wavelength": 0.46, "index": 1.518}
 PSF_SHAPE = (89, 65, 65)
 BACKGROUND = 650.0
+RUNS: dict[str, dict[str, Any]] = {
+    "Wiener–Butterworth, 2 iterations": {
+        "iterations": 2,
+        "back_projector": "wiener-butterworth",
+        "resolution": (2.0, 2.0, 2.0),
+        "alpha": 0.02,
+        "restore_flux": True,
+    },
+    "accelerated Richardson–Lucy, 20 iterations": {
+        "iterations": 20,
+        "accelerated": True,
+    },
+}
 OFFSET = (2, 0, -3)
 """Voxels between the two instruments, widefield minus confocal (x: 3.5)."""
 
@@ -38,22 +51,9 @@ def demo(
     start_jax()
     confocal, widefield, voxel_size = load_sample()
     kernel = psf.widefield(PSF_SHAPE, voxel_size, **OPTICS)
-    runs = {
-        "Wiener–Butterworth, 2 iterations": {
-            "iterations": 2,
-            "back_projector": "wiener-butterworth",
-            "resolution": (2.0, 2.0, 2.0),
-            "alpha": 0.02,
-            "restore_flux": True,
-        },
-        "accelerated Richardson–Lucy, 20 iterations": {
-            "iterations": 20,
-            "accelerated": True,
-        },
-    }
     results = {
         name: _run(widefield, kernel, **run).raise_for_status()
-        for name, run in runs.items()
+        for name, run in RUNS.items()
     }
     volumes = {"widefield, raw": widefield}
     volumes |= {name: np.asarray(result.value) for name, result in results.items()}
@@ -68,13 +68,7 @@ def demo(
         histories={name: result.history for name, result in results.items()},
         title="One nucleus: widefield, deconvolved, confocal",
     )
-    stack = io.Image(
-        data=np.stack([v.astype(np.float32) for v in volumes.values()]),
-        axes="czyx",
-        voxel_size=voxel_size,
-        channels=tuple(volumes),
-    )
-    io.write(targets[1], stack, overwrite=overwrite)
+    io.write(targets[1], as_channels(volumes, voxel_size), overwrite=overwrite)
     with io.atomic_target(targets[0], overwrite=overwrite) as partial:
         figure.savefig(partial, format="png")
     say(f"wrote {targets[0]} and {targets[1]}")
@@ -89,6 +83,18 @@ def load_sample() -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
         image = io.read(path)
         confocal, widefield = np.asarray(image).astype(np.float32)
     return confocal, widefield, image.known_voxel_size
+
+
+def as_channels(volumes: dict[str, np.ndarray], voxel_size: tuple[float, ...]) -> Any:
+    """The volumes as the channels of one image."""
+    from .. import io
+
+    return io.Image(
+        data=np.stack([v.astype(np.float32) for v in volumes.values()]),
+        axes="czyx",
+        voxel_size=voxel_size,
+        channels=tuple(volumes),
+    )
 
 
 def _run(image: np.ndarray, kernel: Any, *, iterations: int, **options: Any) -> Any:

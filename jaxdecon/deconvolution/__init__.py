@@ -8,7 +8,6 @@ from ._driver import deconvolve as deconvolve
 from ._flux import FluxPreserving as FluxPreserving
 from ._friendly import richardson_lucy as richardson_lucy
 from ._friendly import richardson_lucy_scheme as richardson_lucy_scheme
-from ._friendly import wiener as wiener
 from ._memory import memory_needed as memory_needed
 from ._problem import Problem as Problem
 from ._result import OverIterationWarning as OverIterationWarning
@@ -19,3 +18,4 @@ from ._richardson_lucy import RichardsonLucyState as RichardsonLucyState
 from ._scheme import Scheme as Scheme
 from ._stopping import RelativeChange as RelativeChange
 from ._stopping import StoppingRule as StoppingRule
+from ._wiener import wiener as wiener

@@ -1,40 +1,33 @@
 """One call from image and PSF to a deconvolved image."""
 
-import dataclasses
 import functools
-import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 
 from .._core._check import (
-    as_float_array,
     check_choice,
     check_count,
-    check_finite,
     check_image,
-    check_positive,
     check_psf,
-    check_values,
     is_traced,
 )
-from ..fourier import unwrap_kernel
 from ..operators import BOUNDARIES, Convolution
 from ._accelerated import Accelerated
-from ._back_projector import back_projector as make_back_projector
 from ._driver import KEEP, estimate, run
 from ._flux import FluxPreserving
+from ._inputs import (
+    back_projection_kernel,
+    check_background,
+    check_init,
+    warn_about_psf,
+)
 from ._problem import Problem
 from ._result import Result
 from ._richardson_lucy import RichardsonLucy
 from ._scheme import Scheme
-
-PEDESTAL_SHARE = 0.25
-"""Share of a PSF's energy in its least value above which it looks like a pedestal."""
 
 
 def richardson_lucy(
@@ -109,12 +102,12 @@ def richardson_lucy(
     check_count("iterations", iterations)
     check_choice("boundary", boundary, BOUNDARIES)
     check_choice("keep", keep, KEEP)
-    background = _check_background(background, image)
-    _warn_about_psf(psf)
-    kernel = _back_projection_kernel(
+    background = check_background(background, image)
+    warn_about_psf(psf)
+    kernel = back_projection_kernel(
         psf, back_projector, alpha=alpha, beta=beta, order=order, resolution=resolution
     )
-    start, initial = _check_init(init, image)
+    start, initial = check_init(init, image)
     unmatched = kernel is not None and not is_traced(image, psf, kernel)
     result = _richardson_lucy(
         image,
@@ -229,7 +222,7 @@ def richardson_lucy_scheme(
     """
     psf = check_psf("psf", psf, len(operator.range))
     check_choice("start", start, ("image", "constant"))
-    kernel = _back_projection_kernel(
+    kernel = back_projection_kernel(
         psf, back_projector, alpha=alpha, beta=beta, order=order, resolution=resolution
     )
     return _compose(
@@ -240,122 +233,3 @@ def richardson_lucy_scheme(
         accelerated=accelerated,
         restore_flux=restore_flux,
     )
-
-
-def wiener(
-    image: ArrayLike,
-    psf: ArrayLike,
-    *,
-    noise: ArrayLike,
-    background: ArrayLike = 0.0,
-    boundary: str = "reflect",
-) -> jax.Array:
-    """Deconvolve by one linear filter, scaled to keep the flux::
-
-        x = (1 + noise) conj(F) / (|F|^2 + noise) (y - b)
-
-    Fast and linear, and so it rings and goes below zero where Richardson-Lucy does
-    not.
-
-    Args:
-        image: (z, y, x) or (y, x), non-negative.
-        psf: centred on n // 2; divided by its sum.
-        noise: power of the noise over that of the object, > 0, e.g. 0.01.
-        background: subtracted first.
-        boundary: "reflect" or "edge": the image is continued before filtering;
-            "periodic": it is filtered on its own grid.
-
-    Returns:
-        The filtered image, of the image's shape; has negative values.
-
-    Raises:
-        ValueError: as `richardson_lucy`.
-    """
-    image = check_image("image", image)
-    psf = check_psf("psf", psf, image.ndim).astype(image.dtype)
-    check_positive("noise", noise)
-    check_choice("boundary", boundary, ("reflect", "edge", "periodic"))
-    background = _check_background(background, image)
-    _warn_about_psf(psf)
-    noise = jnp.asarray(noise, image.dtype)
-    return _wiener(image - background, psf, noise, boundary=boundary)
-
-
-@functools.partial(jax.jit, static_argnames="boundary")
-def _wiener(signal, psf, noise, *, boundary: str) -> jax.Array:
-    operator = Convolution.from_psf(psf / psf.sum(), signal.shape, boundary=boundary)
-    otf = operator.transfer
-    gain = (1 + noise) * otf.conj() / (abs(otf) ** 2 + noise)
-    return dataclasses.replace(operator, transfer=gain)(signal)
-
-
-def _check_background(background: ArrayLike, image: jax.Array) -> jax.Array:
-    array = as_float_array("background", background)
-    check_values("background", array)
-    try:
-        fits = jnp.broadcast_shapes(array.shape, image.shape) == image.shape
-    except ValueError:
-        fits = False
-    if not fits:
-        raise ValueError(
-            f"`background` has shape {array.shape}, which does not broadcast against "
-            f"the image's {image.shape}."
-        )
-    return array.astype(image.dtype)
-
-
-def _warn_about_psf(psf: jax.Array) -> None:
-    """Say what will be done to, or may be wrong with, a PSF."""
-    if is_traced(psf):
-        return
-    values = np.asarray(psf)
-    total = float(values.sum(dtype=np.float64))
-    if abs(total - 1) > 0.01:
-        warnings.warn(
-            f"`psf` sums to {total:.6g}, not 1; it is divided by its sum.",
-            stacklevel=3,
-        )
-    share = float(values.min()) * values.size / total
-    if share > PEDESTAL_SHARE:
-        warnings.warn(
-            f"`psf` nowhere falls below {values.min() / values.max():.1%} of its "
-            f"maximum, and this pedestal holds {share:.0%} of its energy: remove the "
-            f"background (`jaxdecon.psf.from_measured`), or use a larger array if the "
-            f"PSF was cut.",
-            stacklevel=3,
-        )
-
-
-def _back_projection_kernel(psf, back_projector, **options) -> jax.Array | None:
-    """The kernel with unit sum; None for the matched one, whose operator is A^T."""
-    if isinstance(back_projector, str):
-        if back_projector == "matched":
-            return None
-        kernel = make_back_projector(psf, back_projector, **options)
-        return unwrap_kernel(kernel).astype(psf.dtype)
-    kernel = as_float_array("back_projector", back_projector)
-    check_finite("back_projector", kernel)
-    if kernel.ndim != psf.ndim:
-        raise ValueError(
-            f"`back_projector` has shape {kernel.shape}; {psf.ndim} axes are needed."
-        )
-    too_large = any(k > p for k, p in zip(kernel.shape, psf.shape, strict=True))
-    if too_large:
-        raise ValueError(
-            f"`back_projector` has shape {kernel.shape}, larger than the PSF's "
-            f"{psf.shape}: pad the PSF with zeros, or crop the back projector."
-        )
-    if not is_traced(kernel) and not np.asarray(kernel).sum() > 0:
-        raise ValueError("`back_projector` must have a positive sum.")
-    return (kernel / kernel.sum()).astype(psf.dtype)
-
-
-def _check_init(init: Any, image: jax.Array) -> tuple[str, jax.Array | None]:
-    if isinstance(init, str):
-        return check_choice("init", init, ("image", "constant")), None
-    initial = check_image("init", init)
-    if initial.shape != image.shape:
-        raise ValueError(
-            f"`init` has shape {initial.shape}; the image's, {image.shape}, is needed."
-        )
-    return "image", initial.astype(image.dtype)

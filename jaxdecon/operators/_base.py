@@ -149,4 +149,5 @@ def as_argument(array: ArrayLike, shape: Shape, where: str) -> jax.Array:
 
 
 def is_shape(value: Any) -> bool:
+    """Whether a value is one shape, and not a tuple of shapes."""
     return isinstance(value, tuple) and all(isinstance(n, int) for n in value)

@@ -10,6 +10,7 @@ new shape counts.
 """
 
 import argparse
+import importlib
 import json
 import math
 import re
@@ -86,8 +87,9 @@ def planned(blur, scheme, image):
 def run_scikit_image(n):
     """Growth of the process by scikit-image's implementation."""
     import numpy as np
-    from skimage.restoration import richardson_lucy
 
+    # Only one of the interpreters that run this file has it.
+    richardson_lucy = importlib.import_module("skimage.restoration").richardson_lucy
     image = np.random.default_rng(0).random((n,) * 3).astype(np.float32) + 1
     psf = np.ones((PSF_SIZE,) * 3, np.float32) / PSF_SIZE**3
     richardson_lucy(image[:20, :20, :20], psf[:5, :5, :5], num_iter=1, clip=False)
