@@ -112,12 +112,7 @@ class _OnDemand:
     def __init__(self, job: Job, dtype: np.dtype):
         self._job, self.shape, self.dtype = job, job.shape, dtype
 
-    def __getitem__(self, index: Any) -> np.ndarray:
-        leading = len(self.shape) - len(self._job.image.spatial_axes)
-        if index is Ellipsis:
-            places = list(np.ndindex(*self.shape[:leading]))
-            volumes = [self._job.volume(place) for place in places]
-            return np.stack(volumes).reshape(self.shape)
+    def __getitem__(self, index: tuple[int, ...]) -> np.ndarray:
         return self._job.volume(tuple(int(i) for i in index))
 
 
