@@ -79,7 +79,8 @@ def test_optics_figure_and_unmatched_default(stack, tmp_path, capsys):
     assert figure.read_bytes()[:4] == b"\x89PNG"
     text = capsys.readouterr().out
     assert "widefield" in text
-    assert "1 % quantile" in text
+    assert "t 1 c 0: background" in text
+    assert "t 1 c 1: did 2 iterations" in text
 
 
 def test_a_wavelength_per_channel(stack, tmp_path, capsys):
@@ -189,6 +190,7 @@ def test_selftest_can_fail(monkeypatch, capsys):
         (["deconvolve", "STACK", *OPTICS, "--psf-energy", "5"], "--psf-energy"),
         (["deconvolve", "STACK", *OPTICS, "--suffix", "ome.tif"], "--suffix"),
         (["deconvolve", "STACK", *OPTICS, "-o", "STACK", "--overwrite"], "is an input"),
+        (["deconvolve", "STACK", "--psf", "no.tif"], "no file no.tif"),
         (["psf"], "give a FILE"),
         (["info", "missing.tif"], "not there"),
     ],

@@ -439,3 +439,18 @@ def test_damaged_content_names_the_file(tmp_path):
     for name in ("archive.npy", "empty.npy", "old.zarr", "strip.tif"):
         with pytest.raises(ValueError, match=name):
             np.asarray(jd.io.read(tmp_path / name))
+
+
+def test_a_volume_is_chosen_by_name_or_index():
+    image = sample()
+    np.testing.assert_array_equal(image.volume(t=1, c=2), image.data[1, 2])
+    np.testing.assert_array_equal(image.volume((1, 2)), image.data[1, 2])
+    for wrong in ({}, {"t": 0}, {"index": (0,)}, {"index": (0, 0, 0)}):
+        with pytest.raises(ValueError, match=r"volume\(t=0, c=0\)"):
+            image.volume(**wrong)
+
+
+def test_lazy_data_are_arrays_where_arrays_are_wanted(tmp_path):
+    jd.io.write(tmp_path / "a.tif", sample("czyx"))
+    image = jd.io.read(tmp_path / "a.tif")
+    np.testing.assert_array_equal(np.asarray(image.data), sample("czyx").data)

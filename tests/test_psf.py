@@ -100,6 +100,8 @@ def test_widefield_is_differentiable():
 def test_widefield_refuses_impossible_optics(change, message):
     with pytest.raises(ValueError, match=message):
         jd.psf.widefield((5, 5, 5), 0.1, **{**OPTICS, **change})
+    with pytest.raises(TypeError, match="positive numbers"):
+        jd.psf.widefield((5, 5, 5), 0.1, **{**OPTICS, "na": "1.2"})
     with pytest.raises(ValueError, match="nm"):
         jd.psf.widefield((5, 5, 5), (200.0, 100.0, 100.0), **OPTICS)
 

@@ -131,7 +131,9 @@ def check_positive(name: str, value: Any) -> None:
     """Numbers above zero, and finite (skipped while tracing)."""
     if is_traced(value):
         return
-    numbers = np.asarray(value, float)
+    numbers = np.asarray(value)
+    if numbers.dtype.kind not in "iuf":
+        raise TypeError(f"`{name}` is {value!r}; positive numbers are needed.")
     if not (np.isfinite(numbers).all() and (numbers > 0).all()):
         raise ValueError(f"`{name}` is {value}; positive numbers are needed.")
 

@@ -97,7 +97,7 @@ def deconvolve(
     ] = False,
     restore_flux: Annotated[
         bool,
-        typer.Option(help="Keep the total intensity, which unmatched ones let drift."),
+        typer.Option(help="Let the result predict as much light as was recorded."),
     ] = True,
     start: Annotated[
         str, typer.Option(help="image, or constant (for few photons).")
@@ -162,6 +162,7 @@ def deconvolve(
     for number, (image, target) in enumerate(zip(images, targets, strict=True)):
         job = Job(
             image=with_voxel_size(image, given, files[number]),
+            name=files[number].name,
             source=source,
             settings=settings,
             dtype=dtype,

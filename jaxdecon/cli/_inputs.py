@@ -89,7 +89,8 @@ def with_voxel_size(image, given, name):
         )
     pairs = list(zip(image.voxel_size, given, strict=True))
     if any(old is not None and abs(new / old - 1) > 0.01 for old, new in pairs):
-        say(f"{name}: voxel size {image.voxel_size} µm in the file, {given} used")
+        known = ", ".join("?" if s is None else f"{s:.4g}" for s in image.voxel_size)
+        say(f"{name}: voxel size ({known}) µm in the file, {given} used")
     return image.replace(voxel_size=given, notes=())
 
 

@@ -42,8 +42,9 @@ class Settings:
 class Job:
     """Deconvolves one image, a volume whenever its result is asked for one."""
 
-    def __init__(self, *, image, source, settings, dtype, scale, figure):
+    def __init__(self, *, image, name, source, settings, dtype, scale, figure):
         self.image, self.source, self.settings = image, source, settings
+        self.name = name
         self.dtype, self.scale, self.figure = dtype, scale, figure
         self.shape, self._done = image.shape, 0
         self._shown: tuple | None = None  # the first volume, for the figure
@@ -53,7 +54,8 @@ class Job:
         from .. import io
 
         for note in self.image.notes:
-            say(f"{target.name}: {note}")
+            say(f"{self.name}: {note}")
+        self._psf((0,) * (len(self.shape) - len(self.image.spatial_axes)))
         result = self.image.replace(data=_OnDemand(self, np.dtype(self.dtype)))
         began = time.perf_counter()
         with progress_bar() as self._bar:
@@ -75,11 +77,19 @@ class Job:
         flat = volume.squeeze(0) if self._is_plane else volume
         psf = self._psf(index)
         advance = self._advance(volume.size)
-        result = deconvolve_volume(flat, psf, self.settings, advance)
+        result = deconvolve_volume(
+            flat, psf, self.settings, advance, self._label(index)
+        )
         if self.figure is not None and not any(index):
             self._shown = (flat, result, psf)
         value = np.asarray(result.value).reshape(volume.shape)
         return io.convert(value, self.dtype, scale=self.scale)
+
+    def _label(self, index: tuple[int, ...]) -> str:
+        """What to put before messages about a volume: "t 3 c 0: "."""
+        place = zip(self.image.axes, index, strict=False)
+        text = " ".join(f"{axis} {i}" for axis, i in place)
+        return f"{text}: " if text else ""
 
     @property
     def _is_plane(self) -> bool:
@@ -116,8 +126,8 @@ class _OnDemand:
         return self._job.volume(tuple(int(i) for i in index))
 
 
-def deconvolve_volume(volume, psf, settings: Settings, progress) -> Any:
-    """The `Result` for one volume."""
+def deconvolve_volume(volume, psf, settings: Settings, progress, label: str) -> Any:
+    """The `Result` for one volume; `label` goes before what is said of it."""
     from .. import deconvolution as decon
     from .._core._check import check_image
     from ..operators import Convolution
@@ -126,10 +136,10 @@ def deconvolve_volume(volume, psf, settings: Settings, progress) -> Any:
     background = settings.background
     if background is None:
         background = decon.estimate_background(volume)
-        say(f"background: {background:.6g} (1 % quantile)")
+        say(f"{label}background {background:.6g} (1 % quantile)")
     if volume.max() <= background:
         warnings.warn(
-            f"nothing in the image is above the background of {background:.6g}; the "
+            f"{label}nothing in the image is above the background of {background:.6g}; the "
             f"result is empty",
             stacklevel=2,
         )
@@ -154,9 +164,12 @@ def deconvolve_volume(volume, psf, settings: Settings, progress) -> Any:
         keep=settings.keep,
         progress=progress,
     )
-    result.raise_for_status()
-    if result.status != decon.Status.RESIDUAL_GREW or settings.keep == "best":
-        say(result.message)
+    if result.status == decon.Status.NOT_FINITE:
+        raise FloatingPointError(f"{label}{result.message}")
+    if result.status == decon.Status.RESIDUAL_GREW and settings.keep == "last":
+        warnings.warn(f"{label}{result.message}", stacklevel=2)
+    else:
+        say(f"{label}{result.message}")
     return result
 
 

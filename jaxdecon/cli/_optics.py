@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -13,7 +14,7 @@ PsfFiles = Annotated[
     list[str] | None,
     typer.Option(
         "--psf",
-        help="Measured PSF (TIFF, OME-Zarr, .npy). Once, or once per channel.",
+        help="Measured PSF (TIFF, OME-Zarr, .npy). Repeat it for every channel.",
         rich_help_panel="PSF",
     ),
 ]
@@ -25,7 +26,8 @@ Wavelength = Annotated[
     list[float] | None,
     typer.Option(
         "--wavelength",
-        help="Emission wavelength, µm (0.52). Once, or once per channel.",
+        help="Emission wavelength, µm (0.52). For several channels repeat the option: "
+        "--wavelength 0.46 --wavelength 0.52.",
         rich_help_panel="PSF",
     ),
 ]
@@ -110,6 +112,9 @@ class PsfSource:
                 f"a PSF is needed: give --psf FILE, or --na, --wavelength and --index "
                 f"(missing: {', '.join(missing)})."
             )
+        for file in self.files:
+            if not Path(file).exists():
+                raise FileNotFoundError(f"no file {file}.")
         if model not in MODELS:
             raise ValueError(f"--model is {model!r}; known: {', '.join(MODELS)}.")
 
@@ -155,8 +160,8 @@ class PsfSource:
 
         if None in voxel_size:
             raise ValueError(
-                f"the voxel size is {voxel_size} µm, not complete in the file; give "
-                f"--voxel-size."
+                f"the voxel size in the file is {voxel_size}, not complete; give "
+                f"--voxel-size z,y,x in µm, e.g. 0.3,0.1,0.1."
             )
         assert self.na is not None  # `_check` has made sure
         assert self.index is not None

@@ -68,7 +68,9 @@ def richardson_lucy(
         keep: "last", or "best": the estimate with the least data residual.
         restore_flux: scale the result so that it predicts as much light as the data
             have. The matched scheme does so by itself after every update; unmatched
-            ones drift by some per cent.
+            ones drift by some per cent, and on lone points in the dark by a factor of
+            two. With `boundary="extend"` the result also explains light that was
+            blurred out of the field, so that its sum may exceed the image's.
         accelerated: extrapolate between updates (`Accelerated`): far fewer of them.
         alpha: see `jaxdecon.back_projector`; as `beta`, `order` and `resolution`.
         beta: see `jaxdecon.back_projector`.

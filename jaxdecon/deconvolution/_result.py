@@ -81,7 +81,7 @@ class Result:
                 "`restore_flux`"
             )
         return (
-            f"the estimate is leaving the data. Use {best} iterations, or "
+            f"the estimate is leaving the data. Stop at {best}, or use "
             f'keep="best" (--keep-best)'
         )
 

@@ -31,7 +31,7 @@ def atomic_target(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         yield partial
         _move_into_place(partial, path)
     except OSError as error:
-        if error.errno is not None:
+        if error.errno is not None or type(error) is not OSError:
             raise
         # NumPy counts the bytes of a short write and leaves the reason open.
         raise OSError(

@@ -1,5 +1,6 @@
 """An image at the edge of the library: data, axes and what is known of them."""
 
+import abc
 import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -115,17 +116,51 @@ class Image:
         for index in np.ndindex(*leading):
             yield index, self.volume(index)
 
-    def volume(self, index: Sequence[int] = ()) -> np.ndarray:
-        """The volume at `index` of the leading axes, in native byte order."""
-        return np.asarray(self.data[tuple(index)], self.dtype)
+    def volume(
+        self, index: Sequence[int] = (), *, t: int | None = None, c: int | None = None
+    ) -> np.ndarray:
+        """One volume, in native byte order.
+
+        Args:
+            index: of the leading axes, all of them, as `volumes` gives it; or
+            t: time point, and
+            c: channel, where the image has these axes.
+
+        Raises:
+            ValueError: a leading axis is left open, or one is given that is not there.
+        """
+        leading = self.axes[: -len(self.spatial_axes)]
+        chosen = dict(zip(leading, index, strict=False))
+        chosen |= {a: n for a, n in (("t", t), ("c", c)) if n is not None}
+        if set(chosen) != set(leading) or len(index) > len(leading):
+            wanted = ", ".join(f"{axis}=0" for axis in leading)
+            raise ValueError(
+                f"the image has axes {self.axes!r}, shape {self.shape}; say which "
+                f"volume: `volume({wanted})`."
+            )
+        return np.asarray(self.data[tuple(chosen[a] for a in leading)], self.dtype)
 
     def replace(self, **changes: Any) -> "Image":
         """A copy with some attributes changed."""
         return dataclasses.replace(self, **changes)
 
 
-class _Stacked:
-    """Images of one shape as one array with a new first axis; read when sliced."""
+class Lazy(abc.ABC):
+    """Data of a file that are read when sliced, or all when made an array."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    @abc.abstractmethod
+    def __getitem__(self, index: Any) -> np.ndarray:
+        """Read what `index` selects."""
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[...], dtype)
+
+
+class _Stacked(Lazy):
+    """Images of one shape as one array with a new first axis."""
 
     def __init__(self, parts: Sequence[Any]):
         self._parts = parts

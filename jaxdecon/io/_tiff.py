@@ -12,7 +12,7 @@ import numpy as np
 import tifffile
 import zarr
 
-from ._image import AXES, Image
+from ._image import AXES, Image, Lazy
 from ._units import in_micrometres, in_seconds
 
 RESOLUTION_UNITS = {2: "inch", 3: "cm"}
@@ -85,7 +85,7 @@ def _check_imagej_size(tiff: tifffile.TiffFile, path: Path) -> None:
         )
 
 
-class _LazyTiff:
+class _LazyTiff(Lazy):
     """The first series of a TIFF as an array that is read when sliced."""
 
     def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype):
@@ -259,7 +259,7 @@ def guessed_axes(count: int, with_z: bool = True) -> str:
     return {0: "", 1: "t", 2: "tc"}.get(outer, "") + ("z" if with_z and count else "")
 
 
-class _Transposed:
+class _Transposed(Lazy):
     """An array with its axes in another order; read when sliced."""
 
     def __init__(self, data: Any, order: Sequence[int]):
