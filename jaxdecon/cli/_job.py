@@ -139,8 +139,8 @@ def deconvolve_volume(volume, psf, settings: Settings, progress, label: str) -> 
         say(f"{label}background {background:.6g} (1 % quantile)")
     if volume.max() <= background:
         warnings.warn(
-            f"{label}nothing in the image is above the background of {background:.6g}; the "
-            f"result is empty",
+            f"{label}nothing in the image is above the background of {background:.6g}; "
+            f"the result is empty",
             stacklevel=2,
         )
     check_memory(volume.shape, psf.shape, settings)
