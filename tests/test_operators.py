@@ -62,7 +62,7 @@ def test_adjoint_is_exact(operator):
 
 
 def test_adjoint_agrees_with_linear_transpose(operator):
-    x = jax.ShapeDtypeStruct(operator.domain, jnp.float32)
+    x = jax.ShapeDtypeStruct(operator.domain, jnp.result_type(float))
     y = operator(random_input(operator, 1))
     (derived,) = jax.linear_transpose(lambda v: operator(v), x)(y)
     np.testing.assert_allclose(operator.adjoint(y), derived, atol=2e-5)
