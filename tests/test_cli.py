@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import tifffile
 
 import jaxdecon as jd
 from jaxdecon.__main__ import main
@@ -311,3 +312,22 @@ def test_the_voxel_size_of_a_measured_psf_is_corrected_not_resampled(bead, capsy
 def test_version(capsys):
     assert run("--version") == 0
     assert capsys.readouterr().out.strip() == f"jaxdecon {jd.__version__}"
+
+
+def test_giving_a_voxel_size_hides_no_other_note(tmp_path, capsys):
+    path = tmp_path / "plain.tif"
+    data = np.random.default_rng(0).poisson(20, (6, 16, 16)).astype(np.uint16)
+    tifffile.imwrite(path, data)
+    out = tmp_path / "out.tif"
+    options = (*OPTICS, "--voxel-size", "0.4,0.2,0.2", "-o", out)
+    assert run("deconvolve", path, *options) == 0
+    text = capsys.readouterr().out
+    assert "has no name; taken as z" in text
+    assert "no voxel size" not in text
+
+
+def test_an_input_is_never_overwritten_by_another_name(stack, tmp_path, capsys):
+    (tmp_path / "sub").mkdir()
+    same = tmp_path / "sub" / ".." / stack.name
+    assert run("deconvolve", stack, *OPTICS, "-o", same, "--overwrite") == 2
+    assert "is an input" in capsys.readouterr().err

@@ -130,7 +130,7 @@ def deconvolve(
     for target in targets:
         io.format_of(target)
         io.check_target(target, overwrite=overwrite)
-        if target in files:
+        if target.resolve() in [file.resolve() for file in files]:
             raise ValueError(f"{target} is an input; it is not overwritten.")
     if figure is not None:
         report.check_plots()

@@ -91,7 +91,8 @@ def with_voxel_size(image, given, name):
     if any(old is not None and abs(new / old - 1) > 0.01 for old, new in pairs):
         known = ", ".join("?" if s is None else f"{s:.4g}" for s in image.voxel_size)
         say(f"{name}: voxel size ({known}) µm in the file, {given} used")
-    return image.replace(voxel_size=given, notes=())
+    notes = tuple(note for note in image.notes if "no voxel size" not in note)
+    return image.replace(voxel_size=given, notes=notes)
 
 
 def parse_resolution(text: str) -> Any:

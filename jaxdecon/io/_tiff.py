@@ -30,8 +30,8 @@ def read_tiff(path: Path) -> Image:
             series = tiff.series[0]
             metadata = _metadata(tiff, series)
             if len(tiff.series) > 1:
-                count = len(tiff.series)
-                metadata["notes"] = (f"the file has {count} images; the first is read",)
+                note = f"the file has {len(tiff.series)} images; the first is read"
+                metadata["notes"] = (*metadata.get("notes", ()), note)
             data = _LazyTiff(path, tuple(series.shape), np.dtype(series.dtype))
             return _arrange(data, series.axes.lower(), metadata)
     except tifffile.TiffFileError as error:
