@@ -4,10 +4,23 @@ Every PSF is an array (z, y, x), or (y, x), centred on index n // 2 of every axi
 non-negative, with unit sum.
 """
 
+from ._confocal import confocal as confocal
 from ._gaussian import FWHM_PER_SIGMA as FWHM_PER_SIGMA
 from ._gaussian import gaussian as gaussian
+from ._gibson_lanni import gibson_lanni as gibson_lanni
+from ._light_sheet import gaussian_sheet as gaussian_sheet
+from ._light_sheet import illuminate as illuminate
+from ._light_sheet import light_sheet as light_sheet
 from ._measure import fwhm as fwhm
 from ._measured import PreparedPSF as PreparedPSF
 from ._measured import crop_to_energy as crop_to_energy
 from ._measured import from_measured as from_measured
+from ._optics import MODELS as MODELS
+from ._optics import UndersampledWarning as UndersampledWarning
+from ._optics import cutoffs as cutoffs
+from ._optics import nyquist as nyquist
+from ._support import OTFSupport as OTFSupport
+from ._support import hull_gauge as hull_gauge
+from ._support import otf_support as otf_support
 from ._widefield import widefield as widefield
+from ._zernike import zernike as zernike
