@@ -8,7 +8,7 @@ from jaxdecon.deconvolution import KINDS
 
 
 @pytest.mark.parametrize("psf", ["light_sheet", "tilted"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "omw"])
 def test_back_projectors_agree_with_the_published_program(published, psf, kind):
     kernel = np.asarray(jd.back_projector(published[f"psf_{psf}"], kind))
     plane = kernel[:, kernel.shape[1] // 2]

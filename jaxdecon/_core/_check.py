@@ -86,8 +86,8 @@ def _describe_not_finite(name: str, array: np.ndarray) -> str:
     )
 
 
-def check_image(name: str, value: ArrayLike) -> jax.Array:
-    """A non-empty 2D or 3D image of finite, non-negative numbers, as floats."""
+def check_image(name: str, value: ArrayLike, *, least: float | None = 0.0) -> jax.Array:
+    """A non-empty 2D or 3D image of finite numbers, not below `least`, as floats."""
     array = as_float_array(name, value)
     if array.ndim not in (2, 3):
         raise ValueError(
@@ -96,7 +96,7 @@ def check_image(name: str, value: ArrayLike) -> jax.Array:
         )
     if array.size == 0:
         raise ValueError(f"`{name}` is empty: its shape is {array.shape}.")
-    check_values(name, array)
+    check_values(name, array, least=-np.inf if least is None else least)
     return array
 
 

@@ -11,8 +11,12 @@ from jax.typing import ArrayLike
 from .._core._check import check_choice, check_positive, check_psf, is_traced
 from ..fourier import centre_kernel, frequency_grid, transfer_function
 from ..psf import FWHM_PER_SIGMA, fwhm, gaussian
+from ._omw import masked_wiener
 
-KINDS = ("matched", "gaussian", "butterworth", "wiener", "wiener-butterworth")
+KINDS = (
+    *("matched", "gaussian", "butterworth", "wiener", "wiener-butterworth"),
+    "omw",
+)
 PUBLISHED_WIDTH = FWHM_PER_SIGMA / 2.3548
 """The published program rounds FWHM / sigma to 2.3548, which moves values by 2.5e-5."""
 RESOLUTIONS = ("fwhm", "fwhm/sqrt2")
@@ -37,14 +41,19 @@ def back_projector(
         wiener              conj(F) / (|F|^2 + alpha)
         wiener-butterworth  wiener * butterworth with e2 = (beta_w / beta)^2 - 1,
                             beta_w the gain of the Wiener filter at the cut-off
+        omw                 wiener inside the convex hull of the OTF's support, with
+                            a Hann taper to its rim, 0 outside
 
     The kernel is centred on n // 2 like the PSF; conj(F) and frequency grids that are
     symmetric about zero keep even-sized PSFs from being shifted.
 
     Args:
         psf: (z, y, x) or (y, x), centred on n // 2.
-        kind: one of the five above.
-        alpha: Wiener constant; None: the gain of the OTF at the cut-off.
+        kind: one of the six above. "omw" needs no resolution limit and fits OTFs of
+            any shape, those of skewed light sheets included; its authors use `alpha`
+            0.005 and two iterations.
+        alpha: Wiener constant; None: the gain of the OTF at the cut-off ("omw": the
+            square of the gain at the rim of the support).
         beta: gain of the result at the cut-off; None: that of the OTF.
         order: of the Butterworth filter (n in the paper).
         resolution: resolution limit, "fwhm", "fwhm/sqrt2" (for instant SIM), or voxels
@@ -67,7 +76,8 @@ def back_projector(
 
     References:
         Guo et al., Nature Biotechnology 38, 1337 (2020), doi:10.1038/s41587-020-0560-x,
-        with the gain at the cut-off by its equation 27.
+        with the gain at the cut-off by its equation 27; omw: Ruan et al., Nature
+        Methods 21, 2342 (2024), doi:10.1038/s41592-024-02475-4.
     """
     psf = check_psf("psf", psf)
     check_choice("kind", kind, KINDS)
@@ -78,8 +88,15 @@ def back_projector(
         raise ValueError(f"`beta` is {beta}; a gain below 1 is needed.")
     if kind == "matched":
         return _kernel(_otf(psf).conj(), psf.shape)
+    if kind == "omw":
+        return _omw(psf, alpha)
     limit = _resolution(psf, kind, resolution)
     return _build(psf, limit, alpha, beta, order, kind=kind)
+
+
+@jax.jit
+def _omw(psf, alpha) -> jax.Array:
+    return _kernel(masked_wiener(psf, _otf(psf), alpha), psf.shape)
 
 
 @functools.partial(jax.jit, static_argnames="kind")

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from .._core._check import (
@@ -18,6 +19,7 @@ from .._core._check import (
 from .._core._pytree import pytree
 from .._core._sum import mean
 from ..operators import LinearOperator
+from ._likelihood import Likelihood, Poisson
 from ._problem import Problem
 from ._result import Result, Status
 from ._scheme import Scheme
@@ -39,6 +41,7 @@ def deconvolve(
     iterations: int,
     stop: StoppingRule | None = None,
     background: ArrayLike = 0.0,
+    likelihood: Likelihood | None = None,
     keep: Literal["last", "best"] = "last",
     progress: Callable[[int], None] | None = None,
 ) -> Result:
@@ -55,7 +58,10 @@ def deconvolve(
         iterations: updates to do, or the most to do if `stop` is given.
         stop: rule that may end the loop before, e.g. `RelativeChange(tolerance=1e-3)`.
         background: added to the prediction; a number or of the image's shape.
-        keep: "last", or "best": the estimate with the least data residual.
+        likelihood: of the noise; None: `Poisson()`. With `MixedPoisson` or `Gaussian`
+            the image may have negative values.
+        keep: "last", or "best": the estimate with the least data residual. A stopping
+            rule that ranks estimates (`Discrepancy`, `HeldOut`) decides instead.
         progress: called with the number of updates done, after each; not while
             tracing.
 
@@ -80,21 +86,25 @@ def deconvolve(
     """
     image = tuple(image) if isinstance(image, list) else image
     image = jax.tree.map(lambda leaf: as_float_array("image", leaf), image)
-    _check_image(image, operator)
+    likelihood = Poisson() if likelihood is None else likelihood
+    _check_image(image, operator, likelihood)
     check_count("iterations", iterations)
     check_choice("keep", keep, KEEP)
     dtype = jnp.result_type(*jax.tree.leaves(image))
     background = as_float_array("background", background).astype(dtype)
     check_values("background", background)
-    problem = Problem(data=image, operator=operator, background=background)
+    problem = Problem(
+        data=image, operator=operator, background=background, likelihood=likelihood
+    )
     if progress is None or is_traced(problem, scheme):
         return run(problem, scheme, stop, iterations=iterations, keep=keep)
     return _run_on_host(problem, scheme, stop, iterations, keep, progress)
 
 
-def _check_image(image: Any, operator: LinearOperator) -> None:
+def _check_image(image: Any, operator: LinearOperator, likelihood: Any) -> None:
+    least = 0.0 if isinstance(likelihood, Poisson) else -np.inf
     for leaf in jax.tree.leaves(image):
-        check_values("image", leaf)
+        check_values("image", leaf, least=least)
     shapes = jax.tree.map(jnp.shape, image)
     if shapes != operator.range:
         raise ValueError(
@@ -104,13 +114,18 @@ def _check_image(image: Any, operator: LinearOperator) -> None:
 
 @pytree
 class _Carry:
-    """What the loop hands from one step to the next."""
+    """What the loop hands from one step to the next.
+
+    `best` is None where the last estimate is kept. Where one is, `least` is its score:
+    its data residual, or what a rule that ranks estimates gave it.
+    """
 
     state: Any
     memory: Any
     done: jax.Array
     count: jax.Array
     history: jax.Array
+    scores: jax.Array | None
     best: jax.Array | None
     least: jax.Array
     best_iteration: jax.Array
@@ -173,13 +188,16 @@ def _run_on_host(problem, scheme, stop, iterations, keep, progress) -> Result:
 def _begin(problem, scheme, stop, *, iterations, keep) -> _Carry:
     state = scheme.init(problem)
     dtype = jnp.result_type(state.estimate)
+    unknown = jnp.full(iterations + 1, jnp.nan, dtype)
+    ranked = stop is not None and stop.ranks
     return _Carry(
         state=state,
         memory=None if stop is None else stop.init(problem, state),
         done=jnp.asarray(False),
         count=jnp.asarray(0),
-        history=jnp.full(iterations + 1, jnp.nan, dtype),
-        best=state.estimate if keep == "best" else None,
+        history=unknown,
+        scores=unknown if ranked else None,
+        best=state.estimate if ranked or keep == "best" else None,
         least=jnp.asarray(jnp.inf, dtype),
         best_iteration=jnp.asarray(0),
     )
@@ -190,52 +208,69 @@ def _step(problem, scheme, stop, carry: _Carry) -> _Carry:
 
     The scheme predicts the data from the same estimate; the compiler merges the two.
     """
-    history, best, least, best_iteration = _record(problem, carry)
+    residual = problem.residual(problem.predict(carry.state.estimate))
+    history, score = carry.history.at[carry.count].set(residual), residual
     state = scheme.update(problem, carry.state)
-    done, memory = carry.done, carry.memory
+    done, memory, scores = carry.done, carry.memory, carry.scores
     if stop is not None:
-        done, memory = stop.update(problem, carry.state, state, memory)
+        done, judged, memory = stop.update(problem, carry.state, state, memory)
+        if scores is not None:
+            score = judged.astype(scores.dtype)
+            scores = scores.at[carry.count].set(score)
+    best, least, best_iteration = _keep_better(carry, score)
     return _Carry(
         state=state,
         memory=memory,
         done=done,
         count=carry.count + 1,
         history=history,
+        scores=scores,
         best=best,
         least=least,
         best_iteration=best_iteration,
     )
 
 
-def _record(problem: Problem, carry: _Carry):
+def _keep_better(carry: _Carry, score: jax.Array):
+    better = (score < carry.least) & (carry.count > 0)  # the start is no result
     estimate = carry.state.estimate
-    residual = problem.residual(problem.predict(estimate))
-    better = residual < carry.least
-    best = None if carry.best is None else jnp.where(better, estimate, carry.best)
     return (
-        carry.history.at[carry.count].set(residual),
-        best,
-        jnp.where(better, residual, carry.least),
+        None if carry.best is None else jnp.where(better, estimate, carry.best),
+        jnp.where(better, score, carry.least),
         jnp.where(better, carry.count, carry.best_iteration),
     )
 
 
 def _finish(problem: Problem, carry: _Carry) -> Result:
-    history, best, least, best_iteration = _record(problem, carry)
+    residual = problem.residual(problem.predict(carry.state.estimate))
+    history = carry.history.at[carry.count].set(residual)
+    # A rule has not judged the last estimate. It is taken where all went well so far.
+    rising = ~carry.done & (carry.best_iteration == carry.count - 1)
+    score = residual if carry.scores is None else jnp.where(rising, -jnp.inf, jnp.inf)
+    best, _, best_iteration = _keep_better(carry, score)
     estimate = carry.state.estimate if best is None else best
-    status = jnp.where(carry.done, Status.STOPPED, Status.ITERATIONS)
-    data = jnp.stack([mean(leaf) for leaf in jax.tree.leaves(problem.data)]).mean()
-    grew = history[carry.count] > least * (1 + GROWTH) + ROUNDING * data
-    status = jnp.where(grew, Status.RESIDUAL_GREW, status)
+    kept = best_iteration if carry.scores is not None else carry.count
     finite = jnp.isfinite(estimate).all()
+    status = jnp.where(carry.done, Status.STOPPED, Status.ITERATIONS)
+    status = jnp.where(_grew(problem, history, kept), Status.RESIDUAL_GREW, status)
     return Result(
         value=problem.operator.image_region(estimate),
         iterations=carry.count,
         best_iteration=best_iteration,
         history=history,
+        scores=carry.scores,
         status=jnp.where(finite, status, Status.NOT_FINITE),
         keep="last" if best is None else "best",
     )
+
+
+def _grew(problem: Problem, history: jax.Array, kept: jax.Array) -> jax.Array:
+    """Whether the data residual had passed its minimum when the estimate was made."""
+    seen = jnp.arange(history.size) <= kept
+    least = jnp.where(seen, history, jnp.inf).min()
+    data = [mean(abs(leaf)) for leaf in jax.tree.leaves(problem.data)]
+    level = jnp.stack(data).mean()
+    return history[kept] > least * (1 + GROWTH) + ROUNDING * level
 
 
 _begin_jit = jax.jit(_begin, static_argnames=("iterations", "keep"))

@@ -7,27 +7,21 @@ from typing import Any, Literal
 import jax
 from jax.typing import ArrayLike
 
-from .._core._check import (
-    check_choice,
-    check_count,
-    check_image,
-    check_psf,
-    is_traced,
-)
+from .._core._check import check_choice, check_count, check_image, check_psf
 from ..operators import BOUNDARIES, Convolution
-from ._accelerated import Accelerated
+from ._compose import Recipe, check_stop, with_stop
 from ._driver import KEEP, estimate, run
-from ._flux import FluxPreserving
 from ._inputs import (
     back_projection_kernel,
     check_background,
     check_init,
     warn_about_psf,
 )
+from ._likelihood import Likelihood, Poisson
+from ._priors import Prior, check_prior
 from ._problem import Problem
 from ._result import Result
-from ._richardson_lucy import RichardsonLucy
-from ._scheme import Scheme
+from ._stopping import StoppingRule
 
 
 def richardson_lucy(
@@ -39,9 +33,13 @@ def richardson_lucy(
     background: ArrayLike = 0.0,
     boundary: str = "extend",
     init: str | ArrayLike = "image",
-    keep: Literal["last", "best"] = "last",
+    keep: Literal["auto", "last", "best"] = "auto",
     restore_flux: bool = False,
     accelerated: bool = False,
+    prior: Prior | None = None,
+    likelihood: Likelihood | None = None,
+    stop: str | StoppingRule | None = None,
+    key: jax.Array | None = None,
     alpha: ArrayLike | None = 0.05,
     beta: ArrayLike | None = None,
     order: ArrayLike = 10,
@@ -49,29 +47,41 @@ def richardson_lucy(
 ) -> jax.Array:
     """Deconvolve an image with a PSF by Richardson-Lucy.
 
-    Differentiable in image, PSF, background and back projector; works under `jit`,
-    `vmap` (channels, time points, batches) and `grad`. For the history of the run, a
-    stopping rule or another forward model use `deconvolve`.
+    Differentiable in image, PSF, background, back projector and weights; works under
+    `jit`, `vmap` (channels, time points, batches) and `grad` (without `stop`). For the
+    history of the run or another forward model use `deconvolve`.
 
     Args:
         image: (z, y, x) or (y, x), non-negative. Integers are taken as float32.
         psf: centred on n // 2, any size; divided by its sum (with a warning if that
             is not near 1).
-        iterations: 10-50 with the matched back projector, 1-3 with an unmatched one.
+        iterations: 10-50 with the matched back projector, 1-3 with an unmatched one;
+            with `stop`, the most to do.
         back_projector: "matched", "gaussian", "butterworth", "wiener",
-            "wiener-butterworth", or a kernel centred on n // 2, divided by its sum.
+            "wiener-butterworth", "omw", or a kernel centred on n // 2, divided by its
+            sum.
         background: camera offset and stray light, in the image's units; a number or
             an array that broadcasts against the image. Not part of the result.
         boundary: what lies outside the field: "extend" (unknown light), "periodic",
             "reflect", "edge"; see `operators.Convolution.from_psf`.
         init: "image", "constant", or an array to start from, of the image's shape.
-        keep: "last", or "best": the estimate with the least data residual.
+        keep: "last", or "best": the estimate with the least data residual. "auto":
+            the best with unmatched back projectors, which leave the data when iterated
+            too often, and the last with the matched one, which cannot.
         restore_flux: scale the result so that it predicts as much light as the data
             have. The matched scheme does so by itself after every update; unmatched
             ones drift by some per cent, and on lone points in the dark by a factor of
             two. With `boundary="extend"` the result also explains light that was
             blurred out of the field, so that its sum may exceed the image's.
         accelerated: extrapolate between updates (`Accelerated`): far fewer of them.
+        prior: penalty on the object, `TotalVariation` or `Tikhonov`.
+        likelihood: of the noise; None: `Poisson()`.
+        stop: when to stop before `iterations`: "change" (`RelativeChange`),
+            "discrepancy" (`Discrepancy`), "held-out" (`HeldOut`), "consensus"
+            (`GradientConsensus` and `Agreement`), or a rule. The last two need photon
+            counts (`to_counts`), "discrepancy" counts or a `likelihood` that knows the
+            gain.
+        key: of `jax.random.key`, for the splitting of photons; None: always the same.
         alpha: see `jaxdecon.back_projector`; as `beta`, `order` and `resolution`.
         beta: see `jaxdecon.back_projector`.
         order: see `jaxdecon.back_projector`.
@@ -83,11 +93,12 @@ def richardson_lucy(
     Raises:
         TypeError: complex or non-numeric input.
         ValueError: NaN, infinite or negative values; a PSF that is zero or of other
-            dimensionality than the image; unknown options.
+            dimensionality than the image; unknown options; a rule that needs photon
+            counts and an image that has none; a weight that outvotes the data.
 
     Warns:
         OverIterationWarning: an unmatched back projector was iterated until the data
-            residual grew, with the numbers (not while tracing).
+            residual grew, with the numbers, and what was kept (not while tracing).
 
     Example:
         >>> import jaxdecon as jd
@@ -99,139 +110,65 @@ def richardson_lucy(
     References:
         See `RichardsonLucy` and `jaxdecon.back_projector`.
     """
-    image = check_image("image", image)
+    least = 0.0 if likelihood is None or isinstance(likelihood, Poisson) else None
+    image = check_image("image", image, least=least)
     psf = check_psf("psf", psf, image.ndim).astype(image.dtype)
     check_count("iterations", iterations)
     check_choice("boundary", boundary, BOUNDARIES)
-    check_choice("keep", keep, KEEP)
+    check_choice("keep", keep, ("auto", *KEEP))
+    check_prior(prior, image.ndim)
+    check_stop(stop, image, likelihood)
     background = check_background(background, image)
     warn_about_psf(psf)
     kernel = back_projection_kernel(
         psf, back_projector, alpha=alpha, beta=beta, order=order, resolution=resolution
     )
     start, initial = check_init(init, image)
-    unmatched = kernel is not None and not is_traced(image, psf, kernel)
+    recipe = Recipe(
+        kernel=kernel,
+        initial=initial,
+        prior=prior,
+        key=jax.random.key(0) if key is None else key,
+        start=start,
+        accelerated=accelerated,
+        restore_flux=restore_flux,
+    )
+    if keep == "auto":
+        keep = "last" if kernel is None else "best"
     result = _richardson_lucy(
         image,
         psf,
-        kernel,
         background,
-        initial,
+        Poisson() if likelihood is None else likelihood,
+        with_stop(recipe, stop),
         iterations=iterations,
         boundary=boundary,
-        start=start,
         keep=keep,
-        accelerated=accelerated,
-        restore_flux=restore_flux,
-        watch=unmatched or keep == "best",
     )
     if isinstance(result, Result):
         return result.raise_for_status().value
     return result
 
 
-@functools.partial(
-    jax.jit,
-    static_argnames=(
-        *("iterations", "boundary", "start", "keep"),
-        *("accelerated", "restore_flux", "watch"),
-    ),
-)
+@functools.partial(jax.jit, static_argnames=("iterations", "boundary", "keep"))
 def _richardson_lucy(
     image,
     psf,
-    kernel,
     background,
-    initial,
+    likelihood,
+    recipe: Recipe,
     *,
     iterations: int,
     boundary: str,
-    start: str,
     keep: str,
-    accelerated: bool,
-    restore_flux: bool,
-    watch: bool,
 ) -> Any:
     """The whole solve as one program: the image alone, or a `Result` to watch it."""
     operator = Convolution.from_psf(psf / psf.sum(), image.shape, boundary=boundary)
-    scheme = _compose(
-        operator,
-        kernel,
-        initial,
-        start=start,
-        accelerated=accelerated,
-        restore_flux=restore_flux,
+    scheme = recipe.scheme(operator)
+    rule = recipe.rule(scheme)
+    problem = Problem(
+        data=image, operator=operator, background=background, likelihood=likelihood
     )
-    problem = Problem(data=image, operator=operator, background=background)
-    if watch:
-        return run(problem, scheme, iterations=iterations, keep=keep)
+    if rule is not None or recipe.kernel is not None or keep == "best":
+        return run(problem, scheme, rule, iterations=iterations, keep=keep)
     return operator.image_region(estimate(problem, scheme, iterations=iterations))
-
-
-def _compose(
-    operator: Convolution, kernel, initial, *, start, accelerated, restore_flux
-) -> Scheme:
-    scheme: Any = RichardsonLucy(
-        back_projector=None if kernel is None else operator.back_projection(kernel),
-        initial=None if initial is None else operator.lift(initial),
-        start=start,
-    )
-    scheme = FluxPreserving(scheme=scheme) if restore_flux else scheme
-    return Accelerated(scheme=scheme) if accelerated else scheme
-
-
-def richardson_lucy_scheme(
-    operator: Convolution,
-    psf: ArrayLike,
-    *,
-    back_projector: str | ArrayLike = "matched",
-    start: Literal["image", "constant"] = "image",
-    accelerated: bool = False,
-    restore_flux: bool = False,
-    alpha: ArrayLike | None = 0.05,
-    beta: ArrayLike | None = None,
-    order: ArrayLike = 10,
-    resolution: str | Sequence[float] = "fwhm",
-) -> Scheme:
-    """The scheme that `richardson_lucy` runs, for use with `deconvolve`.
-
-    Args:
-        operator: the blur, `Convolution.from_psf(psf, ...)`.
-        psf: the PSF of which the back projector is made.
-        back_projector: as for `richardson_lucy`; as are the others.
-        start: "image" or "constant".
-        accelerated: wrap in `Accelerated`.
-        restore_flux: wrap in `FluxPreserving`.
-        alpha: see `jaxdecon.back_projector`; as `beta`, `order` and `resolution`.
-        beta: see `jaxdecon.back_projector`.
-        order: see `jaxdecon.back_projector`.
-        resolution: see `jaxdecon.back_projector`.
-
-    Returns:
-        A scheme.
-
-    Raises:
-        ValueError: as `richardson_lucy`.
-
-    Example:
-        >>> import jaxdecon as jd
-        >>> psf = jd.psf.gaussian((9, 9), 3.0)
-        >>> blur = jd.operators.Convolution.from_psf(psf, (32, 32))
-        >>> scheme = jd.deconvolution.richardson_lucy_scheme(
-        ...     blur, psf, back_projector="wiener-butterworth")
-        >>> jd.deconvolve(jax.numpy.ones((32, 32)), blur, scheme, iterations=2).message
-        'did 2 iterations; data residual 0'
-    """
-    psf = check_psf("psf", psf, len(operator.range))
-    check_choice("start", start, ("image", "constant"))
-    kernel = back_projection_kernel(
-        psf, back_projector, alpha=alpha, beta=beta, order=order, resolution=resolution
-    )
-    return _compose(
-        operator,
-        kernel,
-        None,
-        start=start,
-        accelerated=accelerated,
-        restore_flux=restore_flux,
-    )

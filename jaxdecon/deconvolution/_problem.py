@@ -1,4 +1,4 @@
-"""What is to be solved: data, operator and background."""
+"""What is to be solved: data, operator, background and noise."""
 
 from typing import Any
 
@@ -6,23 +6,25 @@ import jax
 import jax.numpy as jnp
 
 from .._core._pytree import pytree
-from ..metrics import poisson_deviance
 from ..operators import LinearOperator
+from ._likelihood import Likelihood, Poisson
 
 
 @pytree
 class Problem:
-    """Data y with the model y ~ Poisson(A x + b).
+    """Data y with the model y ~ noise(A x + b).
 
     Attributes:
         data: image of shape `operator.range`, or a tuple of images for `Views`.
         operator: the forward operator A.
         background: b, a number or an array that broadcasts against the data.
+        likelihood: of the noise.
     """
 
     data: Any
     operator: LinearOperator
     background: Any
+    likelihood: Likelihood = Poisson()
 
     def predict(self, estimate: jax.Array) -> Any:
         """The data that an object would give: A x + b."""
@@ -30,6 +32,6 @@ class Problem:
         return jax.tree.map(lambda leaf: leaf + self.background, image)
 
     def residual(self, predicted: Any) -> jax.Array:
-        """Mean Poisson deviance of the data from a prediction."""
-        pairs = jax.tree.map(poisson_deviance, self.data, predicted)
+        """Mean deviance of the data from a prediction."""
+        pairs = jax.tree.map(self.likelihood.deviance, self.data, predicted)
         return jnp.stack(jax.tree.leaves(pairs)).mean()

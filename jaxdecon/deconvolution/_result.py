@@ -35,11 +35,13 @@ class Result:
         value: the object inside the field of view, of the image's shape where the
             operator keeps its grid, else on the operator's domain.
         iterations: updates done.
-        best_iteration: updates after which the data residual was least.
-        history: data residual (mean Poisson deviance per voxel) of the start and
-            after every update; NaN where a stopping rule ended the run before.
+        best_iteration: updates, at least one, after which the data residual was least;
+            with a rule that ranks estimates, after which its score was.
+        history: data residual (mean deviance per voxel) of the start and after every
+            update; NaN where a stopping rule ended the run before.
         status: one of `Status`.
         keep: which estimate `value` is, "last" or "best".
+        scores: the rule's score of the same estimates, where it ranks them.
     """
 
     value: jax.Array
@@ -48,6 +50,7 @@ class Result:
     history: jax.Array
     status: jax.Array
     keep: str = static(default="last")
+    scores: jax.Array | None = None
 
     @property
     def message(self) -> str:
@@ -60,30 +63,32 @@ class Result:
             case Status.ITERATIONS:
                 return f"did {done} iterations; data residual {history[-1]:.4g}"
             case Status.STOPPED:
-                return f"stopped by its rule after {done} iterations"
+                kept = f"; that after {best} is kept" if self.scores is not None else ""
+                return f"stopped by its rule after {done} iterations{kept}"
             case Status.NOT_FINITE:
                 return f"NaN or infinite values after {done} iterations"
             case Status.RESIDUAL_GREW:
+                least = int(np.argmin(history))
                 found = (
-                    f"the data residual was least, {history[best]:.4g}, after {best} "
+                    f"the data residual was least, {history[least]:.4g}, after {least} "
                     f"of {done} iterations and ended at {history[-1]:.4g}"
                 )
-                return f"{found}: {self._advice(best)}"
+                return f"{found}: {self._advice(least)}"
 
-    def _advice(self, best: int) -> str:
-        if self.keep == "best":
-            start = " (the start itself)" if best == 0 else ""
-            return f"the estimate after {best}{start} is kept"
-        if best == 0:
-            return (
-                "the estimate is leaving the data. Use the matched back projector, or "
-                "an unmatched one with a larger `alpha`, a coarser `resolution` or "
+    def _advice(self, least: int) -> str:
+        kept = int(self.best_iteration) if self.keep == "best" else None
+        text = "the estimate is leaving the data"
+        if kept is not None:
+            text += f"; that after {kept} is kept"
+        if least == 0:
+            text += (
+                " from the first update on. Use the matched back projector, or an "
+                "unmatched one with a larger `alpha`, a coarser `resolution` or "
                 "`restore_flux`"
             )
-        return (
-            f"the estimate is leaving the data. Stop at {best}, or use "
-            f'keep="best" (--keep-best)'
-        )
+        elif kept is None:
+            text += f'. Stop at {least}, or use keep="best" (--keep-best)'
+        return text
 
     def _worst(self) -> str:
         """Message of the element of a batch with the gravest status."""
@@ -107,6 +112,6 @@ class Result:
         worst = int(np.max(np.asarray(self.status)))
         if worst == Status.NOT_FINITE:
             raise FloatingPointError(self.message)
-        if worst == Status.RESIDUAL_GREW and self.keep == "last":
+        if worst == Status.RESIDUAL_GREW:
             warnings.warn(self.message, OverIterationWarning, stacklevel=3)
         return self

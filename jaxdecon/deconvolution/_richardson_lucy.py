@@ -1,5 +1,6 @@
 """Richardson-Lucy deconvolution with matched or unmatched back projectors."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 from .._core._pytree import pytree, static
 from .._core._sum import mean, total
 from ..operators import LinearOperator
+from ._priors import Prior
 from ._problem import Problem
 
 FLOOR = 1e-5
@@ -47,7 +49,7 @@ class RichardsonLucyState:
 
 @pytree
 class RichardsonLucy:
-    """Multiplicative maximum-likelihood update for Poisson data::
+    """Multiplicative maximum-likelihood update, for Poisson data::
 
         x <- x (1 + B(y / (A x + b) - 1) / B(1))
 
@@ -56,10 +58,19 @@ class RichardsonLucy:
     B (Guo et al. 2020) reaches the resolution limit in 1-2 updates, and leaves the data
     if iterated much further. Written with y / (A x + b) - 1, light that no detector
     sees gets no correction, instead of one that rounding or the negative lobes of B
-    decide.
+    decide. Other noise takes the place of y / (A x + b) - 1 through the problem's
+    likelihood.
+
+    A penalty w U enters through its gradient, split into positive parts U+ - U-::
+
+        x <- x (1 + B(...) / B(1) + w U-) / (1 + w U+)
+
+    which has the same fixed points as adding w U to the likelihood, and, unlike the
+    one-step-late form, stays positive for any weight.
 
     Attributes:
         back_projector: operator from image to object; None: the adjoint.
+        prior: penalty on the object, e.g. `TotalVariation(weight=0.01)`.
         initial: object to start from, on the operator's domain; None: `start`.
         start: "image" (the data without background, beyond the field continued by its
             outermost voxels) or "constant" (their mean).
@@ -67,12 +78,15 @@ class RichardsonLucy:
     References:
         Richardson, JOSA 62, 55 (1972), doi:10.1364/JOSA.62.000055; Lucy, Astron. J. 79,
         745 (1974), doi:10.1086/111605; normalisation by A^T(1): Bertero & Boccacci,
-        Astron. Astrophys. 437, 369 (2005), doi:10.1051/0004-6361:20052717; unmatched
+        Astron. Astrophys. 437, 369 (2005), doi:10.1051/0004-6361:20052717; split
+        gradients: Lantéri et al., Inverse Problems 18, 1397 (2002),
+        doi:10.1088/0266-5611/18/5/313; unmatched
         back projectors: Guo et al., Nature Biotechnology 38, 1337 (2020),
         doi:10.1038/s41587-020-0560-x.
     """
 
     back_projector: LinearOperator | None = None
+    prior: Prior | None = None
     initial: jax.Array | None = None
     start: str = static(default="image")
 
@@ -95,18 +109,25 @@ class RichardsonLucy:
         self, problem: Problem, state: RichardsonLucyState
     ) -> RichardsonLucyState:
         """One multiplicative update."""
-        back = self.back_projector or problem.operator.T
         predicted = problem.predict(state.estimate)
-        deviation = jax.tree.map(
-            lambda y, m: y / jnp.maximum(m, state.guard) - 1, problem.data, predicted
+        factor = 1 + problem.likelihood.correction(
+            self.back(problem), problem.data, predicted, state.gain, state.guard
         )
-        correction = 1 + back(deviation) * state.gain
-        return RichardsonLucyState(
-            estimate=jnp.maximum(state.estimate * correction, state.floor),
-            gain=state.gain,
-            floor=state.floor,
-            guard=state.guard,
-        )
+        return self.apply(state, factor)
+
+    def back(self, problem: Problem) -> LinearOperator:
+        """The back projector in use."""
+        return self.back_projector or problem.operator.T
+
+    def apply(
+        self, state: RichardsonLucyState, factor: jax.Array
+    ) -> RichardsonLucyState:
+        """The state after multiplying by a factor, with the penalty's part in it."""
+        if self.prior is not None:
+            up, down = self.prior.split(state.estimate)
+            factor = (factor + self.prior.weight * down) / (1 + self.prior.weight * up)
+        estimate = jnp.maximum(state.estimate * factor, state.floor)
+        return dataclasses.replace(state, estimate=estimate)
 
     def _start(self, problem: Problem, signal: Any) -> jax.Array:
         if self.initial is not None:

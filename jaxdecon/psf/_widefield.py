@@ -40,7 +40,7 @@ def widefield(
 
     Vectorial (Richards and Wolf): the light of a point that emits all polarisations
     alike, collected by an aplanatic lens (amplitude cos(theta)^(-1/2) in the pupil);
-    without aberrations the intensity is |I0|^2 + 2 |I1|^2 + |I2|^2. Above an NA of
+    without aberrations the intensity is `|I0|^2 + 2 |I1|^2 + |I2|^2`. Above an NA of
     about half the index it is markedly wider than the scalar one.
 
     By Gauss-Legendre quadrature at every voxel, so that no interpolation enters. In
