@@ -15,20 +15,18 @@ from ._inputs import (
 )
 from ._job import Job, Settings
 from ._optics import (
-    NA,
-    Index,
-    Model,
     PsfEnergy,
     PsfFiles,
     PsfSource,
     VoxelSize,
-    Wavelength,
     parse_voxel_size,
 )
+from ._psf_options import Optics, with_optics
 
 MATCHED_ITERATIONS, UNMATCHED_ITERATIONS = 20, 2
 
 
+@with_optics
 def deconvolve(
     inputs: Annotated[
         list[str],
@@ -38,10 +36,7 @@ def deconvolve(
         ),
     ],
     psf: PsfFiles = None,
-    na: NA = None,
-    wavelength: Wavelength = None,
-    index: Index = None,
-    model: Model = "widefield",
+    optics: Optics = Optics(),
     psf_energy: PsfEnergy = 0.995,
     output: Annotated[
         str | None,
@@ -147,14 +142,7 @@ def deconvolve(
         restore_flux=restore_flux,
         start=start,  # pyright: ignore[reportArgumentType]  # checked there
     )
-    source = PsfSource(
-        files=psf,
-        na=na,
-        wavelengths=wavelength,
-        index=index,
-        model=model,
-        energy=psf_energy,
-    )
+    source = PsfSource(files=psf, optics=optics, energy=psf_energy)
     images = [io.read(file) for file in files]
     images = [io.stack_time(images)] if series else images
     start_jax()

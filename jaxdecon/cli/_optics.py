@@ -3,12 +3,16 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
 
 from .._core._check import check_share
+from ._psf_checks import check_optics
+from ._psf_models import describe, make_psf
+from ._psf_numbers import check_micrometres
+from ._psf_options import Optics, of_channel, option
 
 PsfFiles = Annotated[
     list[str] | None,
@@ -17,31 +21,6 @@ PsfFiles = Annotated[
         help="Measured PSF (TIFF, OME-Zarr, .npy). Repeat it for every channel.",
         rich_help_panel="PSF",
     ),
-]
-NA = Annotated[
-    float | None,
-    typer.Option("--na", help="Numerical aperture.", rich_help_panel="PSF"),
-]
-Wavelength = Annotated[
-    list[float] | None,
-    typer.Option(
-        "--wavelength",
-        help="Emission wavelength, µm (0.52). For several channels repeat the option: "
-        "--wavelength 0.46 --wavelength 0.52.",
-        rich_help_panel="PSF",
-    ),
-]
-Index = Annotated[
-    float | None,
-    typer.Option(
-        "--index",
-        help="Refractive index (1.0 air, 1.33 water, 1.518 oil).",
-        rich_help_panel="PSF",
-    ),
-]
-Model = Annotated[
-    str,
-    typer.Option(help="Model: widefield.", rich_help_panel="PSF"),
 ]
 PsfEnergy = Annotated[
     float,
@@ -57,13 +36,11 @@ VoxelSize = Annotated[
     ),
 ]
 
-MODELS = ("widefield",)
-LARGEST_HALF_WIDTH = 64
-"""Lateral half width, in voxels, beyond which a modelled PSF is not computed."""
 
-
-def parse_voxel_size(text: str | None) -> tuple[float, ...] | None:
-    """Numbers of "0.2,0.1,0.1"."""
+def parse_voxel_size(
+    text: str | None, name: str = "--voxel-size"
+) -> tuple[float, ...] | None:
+    """Numbers of "0.2,0.1,0.1"; `name` is the option that they come from."""
     if text is None:
         return None
     try:
@@ -71,9 +48,8 @@ def parse_voxel_size(text: str | None) -> tuple[float, ...] | None:
     except ValueError:
         sizes = ()
     if len(sizes) not in (2, 3) or not all(0 < s < math.inf for s in sizes):
-        raise ValueError(
-            f"--voxel-size is {text!r}; z,y,x in µm is needed: 0.2,0.1,0.1"
-        )
+        raise ValueError(f"{name} is {text!r}; z,y,x in µm is needed: 0.2,0.1,0.1")
+    check_micrometres(name, sizes)
     return sizes
 
 
@@ -84,53 +60,52 @@ class PsfSource:
         self,
         *,
         files: Sequence[str] | None,
-        na: float | None,
-        wavelengths: Sequence[float] | None,
-        index: float | None,
-        model: str,
+        optics: Optics,
         energy: float,
+        background: float | None = None,
         file_voxel_size: Sequence[float] | None = None,
+        files_name: str = "--psf",
     ):
-        check_share("--psf-energy", energy)
-        self.files, self.wavelengths = files or [], wavelengths or []
-        self.na, self.index, self.energy = na, index, energy
-        self.file_voxel_size = file_voxel_size
-        self._made: dict = {}
-        self._check(model)
+        """Refuse what cannot work; nothing is read or computed yet.
 
-    def _check(self, model: str) -> None:
-        optics = {
-            "--na": self.na,
-            "--wavelength": self.wavelengths or None,
-            "--index": self.index,
-        }
-        missing = [name for name, value in optics.items() if value is None]
-        if self.files and len(missing) < 3:
-            raise ValueError("give either --psf or the optics, not both.")
-        if not self.files and missing:
+        Args:
+            files: measured PSFs, one or one per channel.
+            optics: for a modelled PSF, where there are no files.
+            energy: share of it to keep.
+            background: of measured PSFs; None: found in them.
+            file_voxel_size: that of the files, µm, if they do not say or are wrong.
+            files_name: what the user calls the files.
+        """
+        check_share("--psf-energy", energy)
+        self.files, self.optics, self.energy = files or [], optics, energy
+        self.background, self.file_voxel_size = background, file_voxel_size
+        self._files_name, self._made = files_name, {}
+        self._check()
+
+    def _check(self) -> None:
+        if not self.files:
+            check_optics(self.optics, instead=f"{self._files_name} FILE".strip())
+            return
+        given = ", ".join(option(name) for name in self.optics.given())
+        if given:
             raise ValueError(
-                f"a PSF is needed: give --psf FILE, or --na, --wavelength and --index "
-                f"(missing: {', '.join(missing)})."
+                f"give either {self._files_name or 'a FILE'} or the optics, not both "
+                f"(given: {given})."
             )
         for file in self.files:
             if not Path(file).exists():
                 raise FileNotFoundError(f"no file {file}.")
-        if model not in MODELS:
-            raise ValueError(f"--model is {model!r}; known: {', '.join(MODELS)}.")
 
     def get(self, channel: int, channels: int, shape, voxel_size, say) -> np.ndarray:
         """The PSF of a channel; `say` gets the messages when it is made."""
-        given = self.files or self.wavelengths
-        if len(given) not in (1, channels):
-            raise ValueError(
-                f"{len(given)} PSFs or wavelengths for {channels} channels; give one, "
-                f"or one per channel."
-            )
-        which = channel if len(given) > 1 else 0
-        key = (which, tuple(shape), tuple(voxel_size))
+        if self.files:
+            chosen = of_channel(self._files_name, self.files, channel, channels)
+        else:
+            chosen = self.optics.of_channel(channel, channels)
+        key = (str(chosen), tuple(shape), tuple(voxel_size))
         if key not in self._made:
-            make = self._from_file if self.files else self._from_optics
-            self._made[key] = make(given[which], tuple(shape), voxel_size, say)
+            make: Any = self._from_file if self.files else self._from_optics
+            self._made[key] = make(chosen, tuple(shape), voxel_size, say)
         return self._made[key]
 
     def _from_file(self, path, shape, voxel_size, say) -> np.ndarray:
@@ -149,13 +124,14 @@ class PsfSource:
             volume,
             voxel_size=image.known_voxel_size if known else None,
             target_voxel_size=voxel_size if known else None,
+            background="auto" if self.background is None else self.background,
             energy=self.energy,
         )
         for message in prepared.messages:
             say(f"psf: {message}")
         return np.asarray(prepared.psf)
 
-    def _from_optics(self, wavelength, shape, voxel_size, say) -> np.ndarray:
+    def _from_optics(self, optics: Optics, shape, voxel_size, say) -> np.ndarray:
         from .. import psf
 
         if None in voxel_size:
@@ -163,28 +139,24 @@ class PsfSource:
                 f"the voxel size in the file is {voxel_size}, not complete; give "
                 f"--voxel-size z,y,x in µm, e.g. 0.3,0.1,0.1."
             )
-        assert self.na is not None  # `_check` has made sure
-        assert self.index is not None
-        size = modelled_shape(shape, voxel_size, self.na, self.index)
-        model = psf.widefield(
-            size, voxel_size, na=self.na, wavelength=wavelength, index=self.index
-        )
-        model = np.asarray(psf.crop_to_energy(model, self.energy))
-        widths = ", ".join(f"{w:.2f}" for w in psf.fwhm(model))
-        say(f"psf: widefield, {'x'.join(map(str, model.shape))}, FWHM {widths} voxels")
-        return model / model.sum()
+        whole = np.asarray(make_psf(optics, shape, voxel_size))
+        kept = np.asarray(psf.crop_to_energy(whole, self.energy))
+        widths = ", ".join(f"{w:.2f}" for w in np.asarray(psf.fwhm(whole)))
+        cut = ""
+        if kept.shape != whole.shape:
+            cut = f" (cut from {_times(whole.shape)}, with {share_kept(whole, kept)})"
+        say(f"psf: {describe(optics)}, {_times(kept.shape)}{cut}, FWHM {widths} voxels")
+        return kept / kept.sum()
 
 
-def modelled_shape(shape, voxel_size, na, index) -> tuple[int, ...]:
-    """A PSF as deep as the stack, and as wide as the cone of light at its ends."""
-    lateral = voxel_size[-1]
-    depth = 0.0
-    if len(shape) == 3:
-        depth = (shape[0] // 2) * voxel_size[0]
-    cone = depth * math.tan(math.asin(min(na / index, 0.999)))
-    half = min(8 + math.ceil(cone / lateral), LARGEST_HALF_WIDTH)
-    sizes = [2 * min(half, n - 1) + 1 for n in shape[-2:]]
-    return (2 * (shape[0] // 2) + 1, *sizes) if len(shape) == 3 else tuple(sizes)
+def share_kept(before: np.ndarray, after: np.ndarray) -> str:
+    """How much of a PSF's energy a part of it holds: "99.90 % of its energy"."""
+    share = after.sum(dtype=float) / before.sum(dtype=float)
+    return f"{100 * share:.2f} % of its energy"
+
+
+def _times(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))
 
 
 def _only_volume(path, image) -> np.ndarray:

@@ -1,95 +1,160 @@
 """`jaxdecon psf`."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
 
 from ._console import say, start_jax
-from ._optics import (
-    NA,
-    Index,
-    Model,
-    PsfEnergy,
-    PsfSource,
-    VoxelSize,
-    parse_voxel_size,
-)
+from ._inputs import parse_background
+from ._optics import PsfEnergy, PsfSource, VoxelSize, parse_voxel_size, share_kept
+from ._psf_models import cutoffs, describe
+from ._psf_options import Optics, with_optics
+from ._psf_summary import summary
+
+STACK_SIZE = 65
+"""Voxels along each axis of the stack that a modelled PSF is for, if not given."""
+ENERGY = 0.999
 
 
+@with_optics
 def psf(
     measured: Annotated[
         str | None, typer.Argument(metavar="[FILE]", help="A measured PSF.")
     ] = None,
-    na: NA = None,
-    wavelength: Annotated[
-        float | None,
-        typer.Option(help="Emission wavelength, µm.", rich_help_panel="PSF"),
-    ] = None,
-    index: Index = None,
-    model: Model = "widefield",
-    psf_energy: PsfEnergy = 0.999,
+    optics: Optics = Optics(),
+    psf_energy: PsfEnergy = ENERGY,
     voxel_size: VoxelSize = None,
     target_voxel_size: Annotated[
         str | None,
-        typer.Option(help="Resample a measured PSF to this, µm as z,y,x."),
+        typer.Option(help="Resample FILE to this, µm as z,y,x."),
     ] = None,
     shape: Annotated[
-        str, typer.Option(help="Size of the stack that it is for, voxels as z,y,x.")
-    ] = "65,65,65",
+        str | None,
+        typer.Option(
+            help="Voxels as z,y,x. With the optics: the stack that the PSF is for "
+            f"(default {STACK_SIZE} along each axis). With FILE: the output, cropped "
+            "or padded with zeros about its centre."
+        ),
+    ] = None,
+    background: Annotated[
+        str,
+        typer.Option(help="To subtract from FILE, or auto (the median of its border)."),
+    ] = "auto",
     output: Annotated[
-        str | None, typer.Option("--output", "-o", help="Where to write the PSF.")
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Where to write the PSF. The suffix decides: .ome.zarr, .ome.tif, "
+            ".tif (ImageJ), .npy (without voxel size).",
+        ),
     ] = None,
     figure: Annotated[
         str | None, typer.Option(help="PNG with planes, profiles and OTF support.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace outputs that exist.")
+    ] = False,
 ) -> None:
-    """Make a PSF from the optics, or measure and prepare one from a file.
+    """Make a PSF from the optics, or measure, prepare and convert one from a file.
+
+    Prints its widths, the cut-offs of the optics and the support of its OTF.
 
         jaxdecon psf --na 1.2 --wavelength 0.52 --index 1.33 --voxel-size 0.2,0.1,0.1 \\
             -o psf.ome.tif
 
         jaxdecon psf bead.tif --figure bead.png
-    """
-    from .. import io
-    from ..psf import fwhm
 
-    for target in (output, figure):
-        if target is not None:
-            io.check_target(Path(target), overwrite=overwrite)
+    Convert one as it is:
+
+        jaxdecon psf psf.ome.tif --background 0 --psf-energy 1 -o psf.npy
+    """
+    _check_targets(measured, output, figure, overwrite=overwrite)
     given = parse_voxel_size(voxel_size)
-    target_size = parse_voxel_size(target_voxel_size)
-    if measured is None and given is None:
-        raise ValueError("give a FILE to measure, or --voxel-size and the optics.")
+    target = parse_voxel_size(target_voxel_size, "--target-voxel-size")
+    if measured is None:
+        _check_made(given, target, background)
     source = PsfSource(
         files=[measured] if measured else None,
-        na=na,
-        wavelengths=[wavelength] if wavelength is not None else None,
-        index=index,
-        model=model,
+        optics=optics,
         energy=psf_energy,
+        background=parse_background(background),
         file_voxel_size=given if measured else None,
+        files_name="" if measured is None else measured,
     )
+    size = given or ()
+    if measured is not None:
+        size = _size_of_file(measured, given, target)
+    wanted = parse_shape(shape, len(size))
     start_jax()
-    size = target_size or given or io.read(str(measured)).voxel_size
-    stack = (1,) * len(size) if measured else parse_shape(shape, len(size))
-    kernel = source.get(0, 1, stack, size, say)
-    widths = np.asarray(fwhm(kernel))
-    say(f"shape {kernel.shape}, FWHM {_join(widths)} voxels")
-    if None not in size:
-        say(f"FWHM {_join(widths * np.asarray(size, float))} µm")
+    if measured is None:
+        kernel = source.get(0, 1, wanted or (STACK_SIZE,) * len(size), size, say)
+        limits = cutoffs(optics.of_channel(0, 1))
+    else:
+        kernel = source.get(0, 1, (1,) * len(size), size, say)
+        kernel, limits = _of_shape(kernel, wanted), None
+    for line in summary(kernel, size, limits):
+        say(line)
     if output is not None:
-        axes = "zyx"[-kernel.ndim :]
-        image = io.Image(data=kernel, axes=axes, voxel_size=size)
-        io.write(output, image, overwrite=overwrite)
+        _write(output, kernel, size, overwrite=overwrite)
     if figure is not None:
-        _save_figure(figure, kernel, size)
+        title = describe(optics) if measured is None else Path(measured).name
+        if limits is not None and limits[1]:
+            title += f"\ncut-offs are those {limits[1]}"
+        _save_figure(figure, kernel, size, limits, title, overwrite=overwrite)
 
 
-def parse_shape(text: str, ndim: int) -> tuple[int, ...]:
+def _check_targets(measured, output, figure, *, overwrite: bool) -> None:
+    from .. import io, report
+
+    if output is not None:
+        io.format_of(output)
+    if figure is not None:
+        report.check_plots()
+    for target in (output, figure):
+        if target is None:
+            continue
+        if measured is not None and Path(target).resolve() == Path(measured).resolve():
+            raise ValueError(f"{target} is the input; it is not overwritten.")
+        io.check_target(Path(target), overwrite=overwrite)
+
+
+def _check_made(given, target, background) -> None:
+    """Refuse what only makes sense for a file; the voxel size is needed."""
+    if given is None:
+        raise ValueError("give a FILE to measure, or --voxel-size and the optics.")
+    for name, value in (("target-voxel-size", target), ("background", background)):
+        if value not in (None, "auto"):
+            raise ValueError(f"--{name} is for a FILE; a modelled PSF does not use it.")
+
+
+def _size_of_file(path, given, target) -> tuple[float | None, ...]:
+    """Voxel size that the PSF in a file will have, as far as it is known."""
+    from .. import io
+
+    image = io.read(path)
+    for name, sizes in (("voxel-size", given), ("target-voxel-size", target)):
+        if sizes is not None and len(sizes) != len(image.spatial_axes):
+            raise ValueError(
+                f"--{name} has {len(sizes)} numbers; {path} has axes "
+                f"{image.spatial_axes!r}."
+            )
+    size = given or image.voxel_size
+    if target is not None and None in size:
+        raise ValueError(
+            f"{path} does not say its voxel size, and --target-voxel-size needs it; "
+            f"give --voxel-size, too."
+        )
+    return target or size
+
+
+def parse_shape(text: str | None, ndim: int) -> tuple[int, ...] | None:
     """Positive integers of "65,65,65"."""
+    if text is None:
+        return None
     try:
         shape = tuple(int(part) for part in text.split(","))
     except ValueError:
@@ -99,14 +164,43 @@ def parse_shape(text: str, ndim: int) -> tuple[int, ...]:
     return shape
 
 
-def _save_figure(path: str, kernel: np.ndarray, size) -> None:
+def _of_shape(kernel: np.ndarray, shape: tuple[int, ...] | None) -> np.ndarray:
+    """The PSF in an array of this shape, with unit sum; says what is lost."""
+    if shape is None or shape == kernel.shape:
+        return kernel
+    result = about_centre(kernel, shape)
+    say(f"psf: brought to --shape, which keeps {share_kept(kernel, result)}")
+    return result / result.sum()
+
+
+def about_centre(psf: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Cropped or padded with zeros, so that n // 2 stays n // 2 along every axis."""
+    result = np.zeros(shape, psf.dtype)
+    into, taken = [], []
+    for old, new in zip(psf.shape, shape, strict=True):
+        before, after = min(old // 2, new // 2), min((old + 1) // 2, (new + 1) // 2)
+        into.append(slice(new // 2 - before, new // 2 + after))
+        taken.append(slice(old // 2 - before, old // 2 + after))
+    result[tuple(into)] = psf[tuple(taken)]
+    return result
+
+
+def _write(path: str, kernel: np.ndarray, size: Any, *, overwrite: bool) -> None:
+    from .. import io
+
+    image = io.Image(data=kernel, axes="zyx"[-kernel.ndim :], voxel_size=size)
+    io.write(path, image, overwrite=overwrite)
+
+
+def _save_figure(path, kernel, size, limits, title, *, overwrite: bool) -> None:
     from .. import report
     from ..io import atomic_target
 
-    figure = report.psf_figure(kernel, voxel_size=size)
-    with atomic_target(Path(path), overwrite=True) as partial:
+    figure = report.psf_figure(
+        kernel,
+        voxel_size=size,
+        cutoffs=None if limits is None else limits[0][-kernel.ndim :],
+        title=title,
+    )
+    with atomic_target(Path(path), overwrite=overwrite) as partial:
         figure.savefig(partial, format="png")
-
-
-def _join(numbers) -> str:
-    return " x ".join(f"{float(n):.3f}" for n in numbers)

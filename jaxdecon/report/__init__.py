@@ -2,4 +2,4 @@
 
 from ._figure import check_plots as check_plots
 from ._figure import deconvolution_figure as deconvolution_figure
-from ._figure import psf_figure as psf_figure
+from ._psf_figure import psf_figure as psf_figure

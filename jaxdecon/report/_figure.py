@@ -50,44 +50,6 @@ def deconvolution_figure(
     return figure
 
 
-def psf_figure(
-    psf: np.ndarray,
-    *,
-    voxel_size: Sequence[float | None] | None = None,
-    title: str = "",
-) -> Any:
-    """A PSF: central planes (square-root scale), profiles along z and x, OTF support.
-
-    Args:
-        psf: (z, y, x) or (y, x), centred on n // 2.
-        voxel_size: µm per axis; None: unknown.
-        title: of the figure.
-
-    Returns:
-        A `matplotlib.figure.Figure`.
-
-    Raises:
-        ImportError: matplotlib is missing; the message names the extra.
-    """
-    stack = _as_volume(np.asarray(psf))
-    size, unit = _size(voxel_size)
-    centre = tuple(n // 2 for n in stack.shape)
-    figure = _new_figure(10, 6.5)
-    grid = figure.subplots(2, 3)
-    for axis in range(3):
-        plane = np.sqrt(np.take(stack, centre[axis], axis))
-        _show(grid[0, axis], plane, axis, size, unit)
-    for axes, axis in zip(grid[1], (0, 2), strict=False):
-        line = np.moveaxis(stack, axis, 0)[:, *np.delete(centre, axis)]
-        axes.plot((np.arange(line.size) - centre[axis]) * size[axis], line / line.max())
-        axes.set_xlabel(f"{'zyx'[axis]} ({unit})", fontsize=7)
-        axes.set_ylabel("intensity / maximum", fontsize=7)
-        axes.tick_params(labelsize=6)
-    _otf_support(grid[1, 2], stack)
-    figure.suptitle(title, fontsize=10)
-    return figure
-
-
 def check_plots() -> None:
     """Say what to install if figures cannot be made.
 
