@@ -25,6 +25,7 @@ from ._priors import Prior as Prior
 from ._priors import Tikhonov as Tikhonov
 from ._priors import TotalVariation as TotalVariation
 from ._problem import Problem as Problem
+from ._rehearsal import Rehearsal as Rehearsal
 from ._result import OverIterationWarning as OverIterationWarning
 from ._result import Result as Result
 from ._result import Status as Status

@@ -17,11 +17,12 @@ from ._held_out import HeldOut
 from ._inputs import back_projection_kernel
 from ._noise import check_counts
 from ._priors import Prior, check_prior
+from ._rehearsal import Rehearsal
 from ._richardson_lucy import RichardsonLucy
 from ._scheme import Scheme
 from ._stopping import Discrepancy, RelativeChange, StoppingRule
 
-STOPS = ("change", "discrepancy", "held-out", "consensus")
+STOPS = ("change", "discrepancy", "held-out", "consensus", "rehearsal")
 """Names of stopping rules; see `richardson_lucy`."""
 STARTS = ("image", "constant")
 
@@ -72,6 +73,8 @@ class Recipe:
                 return Discrepancy()
             case "held-out":
                 return HeldOut(scheme=scheme, key=self.key)
+            case "rehearsal":
+                return Rehearsal(scheme=scheme, key=self.key)
             case "consensus":
                 return Agreement()
         return self.stop
@@ -86,11 +89,10 @@ def with_stop(recipe: Recipe, stop: str | StoppingRule | None) -> Recipe:
 
 def check_stop(stop: Any, image: jax.Array, likelihood: Any) -> None:
     """Refuse rules that need photon counts where there are none."""
-    splits = stop in ("held-out", "consensus") or isinstance(stop, HeldOut)
-    if splits:
-        check_counts(
-            "image", image, f"`stop={stop!r}`" if isinstance(stop, str) else "`HeldOut`"
-        )
+    if stop in ("held-out", "consensus", "rehearsal"):
+        check_counts("image", image, f"`stop={stop!r}`")
+    if isinstance(stop, HeldOut | Rehearsal):
+        check_counts("image", image, f"`{type(stop).__name__}`")
     if stop == "discrepancy" and likelihood is None:
         check_counts("image", image, '`stop="discrepancy"` without a `likelihood`')
 

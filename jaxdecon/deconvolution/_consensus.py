@@ -22,13 +22,16 @@ class ConsensusState:
     Attributes:
         inner: state of the Richardson-Lucy scheme.
         updates: done so far.
-        agreement: share of the light of the estimate whose voxels the last update
-            changed.
+        agreement: share of the voxels in the field that the last update changed.
+        deviances: of the two halves, before the last update.
+        rose: whether both were larger than an update before.
     """
 
     inner: RichardsonLucyState
     updates: jax.Array
     agreement: jax.Array
+    deviances: jax.Array
+    rose: jax.Array
 
     @property
     def estimate(self) -> jax.Array:
@@ -74,6 +77,8 @@ class GradientConsensus:
             inner=inner,
             updates=jnp.asarray(0),
             agreement=jnp.ones((), inner.estimate.dtype),
+            deviances=jnp.full(2, jnp.inf, inner.estimate.dtype),
+            rose=jnp.asarray(False),
         )
 
     def update(self, problem: Problem, state: ConsensusState) -> ConsensusState:
@@ -94,10 +99,13 @@ class GradientConsensus:
         agree = problem.operator.adjoint(problem.operator(product)) > 0
         proposed = self.scheme.apply(inner, 1 + whole)
         estimate = jnp.where(agree, proposed.estimate, inner.estimate)
+        deviances = _deviances(problem, halves, predicted)
         return ConsensusState(
             inner=dataclasses.replace(inner, estimate=estimate),
             updates=state.updates + 1,
             agreement=_share(problem, agree),
+            deviances=deviances,
+            rose=(deviances > state.deviances).all(),
         )
 
     def _halves(self, data: Any, key: jax.Array) -> Any:
@@ -109,16 +117,18 @@ class GradientConsensus:
 
 @pytree
 class Agreement:
-    """Stop once the halves agree on less than a share of the field of view.
+    """Stop once both halves are explained worse, or agree on hardly any voxel.
 
-    For `GradientConsensus`, also inside wrappers.
+    For `GradientConsensus`, also inside wrappers. As its authors do, an update after
+    which the deviances of both halves of the photons have grown is the last; or one
+    that changed less than a share of the field of view.
 
     Attributes:
         share: of the voxels.
     """
 
     ranks: ClassVar[bool] = False
-    share: ArrayLike = 0.02
+    share: ArrayLike = 0.01
 
     def init(self, problem: Problem, state: Any) -> None:
         """Nothing to remember."""
@@ -129,7 +139,15 @@ class Agreement:
         """Look at what the last update changed."""
         while not isinstance(after, ConsensusState):
             after = after.inner
-        return Verdict(after.agreement < self.share, after.agreement, memory)
+        stop = after.rose | (after.agreement < self.share)
+        return Verdict(stop, after.agreement, memory)
+
+
+def _deviances(problem: Problem, half: Any, predicted: Any) -> jax.Array:
+    """Of a half of the photons, and of the other half."""
+    other = jax.tree.map(lambda y, h: 2 * y - h, problem.data, half)
+    halves = [dataclasses.replace(problem, data=data) for data in (half, other)]
+    return jnp.stack([p.residual(predicted) for p in halves])
 
 
 def _share(problem: Problem, agree: jax.Array) -> jax.Array:

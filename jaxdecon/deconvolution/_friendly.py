@@ -77,10 +77,10 @@ def richardson_lucy(
         prior: penalty on the object, `TotalVariation` or `Tikhonov`.
         likelihood: of the noise; None: `Poisson()`.
         stop: when to stop before `iterations`: "change" (`RelativeChange`),
-            "discrepancy" (`Discrepancy`), "held-out" (`HeldOut`), "consensus"
-            (`GradientConsensus` and `Agreement`), or a rule. The last two need photon
-            counts (`to_counts`), "discrepancy" counts or a `likelihood` that knows the
-            gain.
+            "discrepancy" (`Discrepancy`), "held-out" (`HeldOut`), "rehearsal"
+            (`Rehearsal`), "consensus" (`GradientConsensus` and `Agreement`), or a rule.
+            The last three need photon counts (`to_counts`), "discrepancy" counts or a
+            `likelihood` that knows the gain.
         key: of `jax.random.key`, for the splitting of photons; None: always the same.
         alpha: see `jaxdecon.back_projector`; as `beta`, `order` and `resolution`.
         beta: see `jaxdecon.back_projector`.

@@ -11,7 +11,7 @@ from .._core._pytree import pytree, static
 from ..metrics import split_photons
 from ._problem import Problem
 from ._scheme import Scheme
-from ._stopping import Verdict
+from ._stopping import Streak, Verdict
 
 
 @pytree
@@ -20,17 +20,15 @@ class HeldOutMemory:
 
     Attributes:
         training: the problem with the photons that are fitted.
-        held_out: the other photons, scaled as if they were all.
+        unseen: the problem with the other photons.
         shadow: state of the scheme on the training problem.
-        least: least deviance of the held-out photons so far.
-        since: updates since then.
+        streak: how long ago the score was least.
     """
 
     training: Problem
-    held_out: Any
+    unseen: Problem
     shadow: Any
-    least: jax.Array
-    since: jax.Array
+    streak: Streak
 
 
 @pytree
@@ -42,6 +40,9 @@ class HeldOut:
     on the training image, beside the scheme itself on all data. While the shadow learns
     structure its prediction of the held-out image improves; when it learns noise, it
     worsens. The estimate of all data at the best count is kept.
+
+    What the PSF does not transmit this rule cannot see: it judges predicted images,
+    not objects. `Rehearsal` judges objects.
 
     Needs photon counts: counts = (image - offset) / gain. Doubles time and memory.
 
@@ -64,41 +65,68 @@ class HeldOut:
 
     def init(self, problem: Problem, state: Any) -> HeldOutMemory:
         """Split the photons, and start the shadow."""
-        leaves, tree = jax.tree.flatten(problem.data)
-        keys = jax.random.split(self.key, len(leaves))
-        pairs = [
-            split_photons(leaf, key=key, share=self.share)
-            for leaf, key in zip(leaves, keys, strict=True)
-        ]
-        training = [first / self.share for first, _ in pairs]
-        held_out = [second / (1 - self.share) for _, second in pairs]
-        fitted = Problem(
-            data=tree.unflatten(training),
-            operator=problem.operator,
-            background=problem.background,
-            likelihood=problem.likelihood,
-        )
-        shadow = self.scheme.init(fitted)
+        training, unseen = split_problem(problem, self.key, self.share)
+        shadow = self.scheme.init(training)
+        streak = Streak.start(shadow.estimate.dtype)
         return HeldOutMemory(
-            training=fitted,
-            held_out=tree.unflatten(held_out),
-            shadow=shadow,
-            least=jnp.asarray(jnp.inf, shadow.estimate.dtype),
-            since=jnp.asarray(0),
+            training=training, unseen=unseen, shadow=shadow, streak=streak
         )
 
     def update(
         self, problem: Problem, before: Any, after: Any, memory: HeldOutMemory
     ) -> Verdict:
         """Judge the shadow where it stands, then let it make the same update."""
-        predicted = problem.predict(memory.shadow.estimate)
-        judged = dataclasses.replace(memory.training, data=memory.held_out)
-        score = judged.residual(predicted)
-        since = jnp.where(score < memory.least, 0, memory.since + 1)
-        memory = dataclasses.replace(
-            memory,
-            shadow=self.scheme.update(memory.training, memory.shadow),
-            least=jnp.minimum(score, memory.least),
-            since=since,
-        )
-        return Verdict(since >= self.patience, score, memory)
+        score = _misfit(memory.unseen, memory.shadow)
+        streak = memory.streak.add(score)
+        shadow = self.scheme.update(memory.training, memory.shadow)
+        memory = dataclasses.replace(memory, shadow=shadow, streak=streak)
+        return Verdict(streak.since >= self.patience, score, memory)
+
+
+@pytree
+class Unseen:
+    """Stop a scheme that runs on some photons once it predicts others worse.
+
+    Attributes:
+        problem: with the other photons.
+        patience: updates without improvement after which to stop.
+    """
+
+    ranks: ClassVar[bool] = True
+    problem: Problem
+    patience: int = static(default=2)
+
+    def init(self, problem: Problem, state: Any) -> Streak:
+        """Nothing was seen yet."""
+        return Streak.start(state.estimate.dtype)
+
+    def update(
+        self, problem: Problem, before: Any, after: Any, memory: Streak
+    ) -> Verdict:
+        """Judge the estimate before the update."""
+        score = _misfit(self.problem, before)
+        memory = memory.add(score)
+        return Verdict(memory.since >= self.patience, score, memory)
+
+
+def split_problem(
+    problem: Problem, key: jax.Array, share: ArrayLike
+) -> tuple[Problem, Problem]:
+    """Two problems with independent photons, scaled as if each had all of them."""
+    leaves, tree = jax.tree.flatten(problem.data)
+    keys = jax.random.split(key, len(leaves))
+    pairs = [
+        split_photons(leaf, key=key, share=share)
+        for leaf, key in zip(leaves, keys, strict=True)
+    ]
+    share = jnp.asarray(share, leaves[0].dtype)
+    first = tree.unflatten([a / share for a, _ in pairs])
+    second = tree.unflatten([b / (1 - share) for _, b in pairs])
+    return (
+        dataclasses.replace(problem, data=first),
+        dataclasses.replace(problem, data=second),
+    )
+
+
+def _misfit(problem: Problem, state: Any) -> jax.Array:
+    return problem.residual(problem.predict(state.estimate))

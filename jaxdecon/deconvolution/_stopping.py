@@ -27,6 +27,32 @@ class Verdict(NamedTuple):
     memory: Any
 
 
+@pytree
+class Streak:
+    """How long ago a score was least.
+
+    Attributes:
+        least: least score so far.
+        since: scores since then.
+    """
+
+    least: jax.Array
+    since: jax.Array
+
+    @classmethod
+    def start(cls, dtype: Any) -> "Streak":
+        """Before the first score."""
+        return cls(least=jnp.asarray(jnp.inf, dtype), since=jnp.asarray(0))
+
+    def add(self, score: jax.Array) -> "Streak":
+        """With one more score."""
+        better = score < self.least
+        return Streak(
+            least=jnp.minimum(score, self.least).astype(self.least.dtype),
+            since=jnp.where(better, 0, self.since + 1),
+        )
+
+
 class StoppingRule(Protocol):
     """Decides after every update whether to stop; carries its own memory.
 

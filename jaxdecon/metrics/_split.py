@@ -41,7 +41,7 @@ def split_photons(
             "(image - offset) / gain, rounded, with the camera's offset and its units "
             "per photon."
         )
-    if not is_traced(share) and not 0 < float(jnp.asarray(share)) < 1:
+    if not is_traced(share) and not 0 < np.asarray(share) < 1:
         raise ValueError(f"`share` is {share}; a number between 0 and 1 is needed.")
     first = jax.random.binomial(key, counts, jnp.asarray(share, counts.dtype))
     first = first.astype(counts.dtype)

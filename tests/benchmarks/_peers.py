@@ -89,7 +89,8 @@ def sdeconv_padded(image, psf):
     return _sdeconv(image, psf, max(psf.shape) // 2)
 
 
-def _sdeconv(image, psf, padding):
+def _torch():
+    """PyTorch, such that torchvision can be imported beside it."""
     import torch
 
     if not hasattr(torch.ops.torchvision, "nms"):
@@ -98,6 +99,11 @@ def _sdeconv(image, psf, padding):
         for name in ("nms", "qnms"):
             library.define(f"{name}(Tensor a, Tensor b, float c) -> Tensor")
         _KEPT.append(library)
+    return torch
+
+
+def _sdeconv(image, psf, padding):
+    torch = _torch()
     from sdeconv.deconv import SRichardsonLucy
 
     kernel = torch.from_numpy(embed(psf, image.shape))
@@ -133,6 +139,34 @@ def cubic_padded(image, psf):
     return lambda count: richardson_lucy_xp(image, psf, n_iter=count, noncirc=True)
 
 
+def deepinv(image, psf):
+    return _deepinv(image, psf, "circular")
+
+
+def deepinv_extended(image, psf):
+    return _deepinv(image, psf, "valid")
+
+
+def _deepinv(image, psf, padding):
+    """MLEM, from ones; "valid" reconstructs the margin of the field, too."""
+    torch = _torch()
+    from deepinv.optim import MLEM
+    from deepinv.physics import Blur
+
+    physics = Blur(torch.from_numpy(psf)[None, None], padding=padding, use_fft=True)
+    data = torch.from_numpy(image)[None, None]
+
+    def run(count):
+        with torch.no_grad():
+            result = MLEM(max_iter=count)(data, physics)[0, 0].numpy()
+        margins = [(n - m) // 2 for n, m in zip(result.shape, image.shape, strict=True)]
+        return result[
+            tuple(slice(a, a + n) for a, n in zip(margins, image.shape, strict=True))
+        ]
+
+    return run
+
+
 def clij2_extended(image, psf):
     from clij2fft.richardson_lucy import richardson_lucy_nc
 
@@ -149,30 +183,45 @@ PEERS = {
     "flowdec": flowdec,
     "cubic": cubic,
     "cubic, padded": cubic_padded,
+    "deepinv": deepinv,
+    "deepinv, extended": deepinv_extended,
     "clij2-fft, extended": clij2_extended,
 }
 
 
-def main():
+def serve(prepare):
+    """Answer every line of standard input.
+
+    `prepare(line, arrays)` gives the function to time.
+    """
     folder = Path(sys.argv[1])
-    arrays = np.load(folder / "scene.npz")
-    made = {}
+    arrays = dict(np.load(folder / "arrays.npz"))
     answers, sys.stdout = sys.stdout, sys.stderr  # what peers print is no answer
     for line in sys.stdin:
-        name, count = line.rstrip("\n").rsplit(" ", 1)
         answer = {}
         try:
             with contextlib.redirect_stdout(sys.stderr):
-                if name not in made:
-                    made[name] = PEERS[name](arrays["image"], arrays["psf"])
+                run = prepare(line.rstrip("\n"), arrays)
                 wall, cpu = time.perf_counter(), time.process_time()
-                result = made[name](int(count))
+                result = run()
                 wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-            np.save(folder / "result.npy", np.asarray(result, np.float32))
+            np.save(folder / "result.npy", np.asarray(result))
             answer = {"wall": wall, "cpu": cpu}
         except Exception as error:
             answer = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), file=answers, flush=True)
+
+
+def main():
+    made = {}
+
+    def prepare(line, arrays):
+        name, count = line.rsplit(" ", 1)
+        if name not in made:
+            made[name] = PEERS[name](arrays["image"], arrays["psf"])
+        return lambda: made[name](int(count))
+
+    serve(prepare)
 
 
 if __name__ == "__main__":

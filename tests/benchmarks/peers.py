@@ -29,18 +29,19 @@ BACKGROUND = 5.0
 
 
 class Peers:
-    """The process with the other programs."""
+    """The process with the other programs: `program`, with these arrays."""
 
-    def __init__(self, python, image, psf):
+    def __init__(self, python, program="_peers.py", **arrays):
         self._folder = tempfile.TemporaryDirectory()
         self._path = Path(self._folder.name)
-        np.savez(self._path / "scene.npz", image=image, psf=psf)
+        np.savez(self._path / "arrays.npz", **arrays)
         self._python = python
+        self._program = program
         self._start()
 
     def _start(self):
         python = self._python
-        program = Path(__file__).with_name("_peers.py")
+        program = Path(__file__).with_name(self._program)
         self._process = subprocess.Popen(
             [python, program, self._path],
             stdin=subprocess.PIPE,
@@ -53,9 +54,13 @@ class Peers:
 
     def run(self, name, count):
         """Seconds (wall, CPU) and the result; None if the program cannot run."""
+        return self.ask(f"{name} {count}", name)
+
+    def ask(self, line, name):
+        """The same for a line that `program` understands, about `name`."""
         assert self._process.stdin
         assert self._process.stdout
-        print(name, count, file=self._process.stdin, flush=True)
+        print(line, file=self._process.stdin, flush=True)
         line = self._process.stdout.readline()
         if not line:
             self._start()
@@ -125,7 +130,9 @@ def main():
     arguments = parser.parse_args()
     header(f"Peers, {arguments.size}^3, PSF 33^3")
     truth, psf, image = scene(arguments.size)
-    peers = Peers(arguments.python, image, psf) if arguments.python else None
+    peers = None
+    if arguments.python:
+        peers = Peers(arguments.python, image=image, psf=psf)
     best = ten_iterations(peers, image, psf, arguments.repeats)
     rows = [[name, *seconds] for name, seconds in sorted(best.items())]
     rows.sort(key=lambda row: row[1])
