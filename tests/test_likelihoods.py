@@ -15,7 +15,9 @@ DATA = RNG.poisson(MEAN).astype(np.float32)
 
 def deviance(y, m):
     y, m = y.astype(float), m.astype(float)
-    return 2 * np.mean(np.where(y > 0, y * np.log(np.maximum(y, 1) / m), 0) - (y - m))
+    return 2 * np.mean(
+        np.where(y > 0, y * np.log(np.maximum(y, 1e-30) / m), 0) - (y - m)
+    )
 
 
 def test_deviances():

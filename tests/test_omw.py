@@ -40,14 +40,23 @@ def test_wiener_inside_the_hull_and_nothing_outside(psf, alpha):
     assert abs(found[gauge > 1.001]).max() < 1e-5
 
 
-def test_the_hull_of_a_skewed_sheet_is_skewed():
-    psf = PSFS["skewed sheet"]()
-    found = abs(transfer(jd.back_projector(psf, "omw", alpha=0.005)))
-    middle = psf.shape[1] // 2
-    plane = found[:, middle]
+def skew(angle):
+    """Where the filter's strong frequencies lie in the plane k_y = 0: -1 to 1."""
+    psf = jd.psf.light_sheet(
+        *((25, 31, 31), (0.3, 0.1, 0.1)),
+        **{"na": 0.8, "wavelength": 0.52, "index": 1.33},
+        **{"sheet_fwhm": 1.5, "angle": angle},
+    )
+    power = abs(transfer(jd.back_projector(psf, "omw", alpha=0.005))) ** 2
+    plane = power[:, psf.shape[1] // 2]
     rows, columns = np.indices(plane.shape) - np.array(plane.shape)[:, None, None] // 2
-    skew = (rows * columns * plane**2).sum() / (abs(rows * columns) * plane**2).sum()
-    assert abs(skew) > 0.2
+    return (rows * columns * plane).sum() / (abs(rows * columns) * plane).sum()
+
+
+def test_a_skewed_sheet_has_a_skewed_filter():
+    assert abs(skew(0.6)) > 0.05
+    np.testing.assert_allclose(skew(0.6), -skew(-0.6), rtol=1e-2)
+    np.testing.assert_allclose(skew(0.0), 0, atol=1e-3)
 
 
 def test_gradient_is_finite():

@@ -96,6 +96,9 @@ def test_every_public_name_is_documented():
 FIXED_NAMES = (
     "psf.gaussian",
     "psf.widefield",
+    "psf.confocal",
+    "psf.light_sheet",
+    "psf.gibson_lanni",
     "psf.fwhm",
     "back_projector",
     "richardson_lucy",

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from .._core._check import check_choice
 from .._core._pytree import pytree, static
 from .._core._sum import mean
 from ._priors import Prior
@@ -67,7 +68,13 @@ class GradientScheme:
     start: str = static(default="image")
 
     def init(self, problem: Problem) -> GradientState:
-        """The start, and the optimiser's."""
+        """The start, and the optimiser's.
+
+        Raises:
+            ValueError: unknown `positivity` or `start`.
+        """
+        check_choice("positivity", self.positivity, POSITIVITY)
+        check_choice("start", self.start, ("image", "constant"))
         signal = jax.tree.map(
             lambda y: jnp.maximum(y - problem.background, 0), problem.data
         )
@@ -100,7 +107,11 @@ class GradientScheme:
         )
 
     def _loss(self, problem: Problem, estimate, state: GradientState) -> jax.Array:
-        value = problem.residual(problem.predict(estimate)) / 2
+        guard = SMALLEST * state.level  # rounding must not make a prediction zero
+        predicted = jax.tree.map(
+            lambda m: jnp.maximum(m, guard), problem.predict(estimate)
+        )
+        value = problem.residual(predicted) / 2
         if self.prior is not None:
             voxels = sum(leaf.size for leaf in jax.tree.leaves(problem.data))
             value = value + self.prior.weight * self.prior.penalty(estimate) / voxels

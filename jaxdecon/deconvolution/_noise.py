@@ -15,6 +15,8 @@ BINS = 16
 LEAST_BLOCKS = 64
 SPREAD = 1.3
 """The brightest bin must be this much brighter than the dimmest for a slope."""
+LEAST_MEAN = 0.5
+"""Patches that are darker than this say little of variance over mean."""
 COUNTS = (0.5, 2.0)
 """Noise variance over mean that photon counts may have, as measured."""
 
@@ -143,16 +145,20 @@ def check_counts(name: str, image: jax.Array, needed_for: str) -> None:
     if not np.array_equal(values, np.round(values)):
         raise ValueError(f"`{name}` has values that are not whole numbers; {ask}.")
     noise = estimate_noise(values)
-    if not noise.gain > 0:
+    lit = noise.means > LEAST_MEAN
+    if not noise.level > 0 or not lit.any():
         return
-    ratios = noise.variances / np.maximum(noise.means, np.finfo(float).tiny)
+    ratios = noise.variances[lit] / noise.means[lit]
     # Bright structure adds to the ratio, nothing takes away from it: counts have at
     # least 1 everywhere, and about 1 somewhere.
     low, least = ratios[0], ratios.min()
     if low < COUNTS[0] or least > COUNTS[1]:
         ratio = low if low < COUNTS[0] else least
+        guess = (
+            f" (the noise suggests a gain of about {noise.gain:.3g} and an offset of "
+            f"about {noise.offset:.3g})"
+        )
         raise ValueError(
             f"`{name}` has a noise variance of {ratio:.3g} times its mean, where "
-            f"counts have 1; {ask} (the noise suggests a gain of about "
-            f"{noise.gain:.3g} and an offset of about {noise.offset:.3g})."
+            f"counts have 1; {ask}{guess if noise.gain > 0 else ''}."
         )

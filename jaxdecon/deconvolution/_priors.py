@@ -34,7 +34,7 @@ class Prior(Protocol):
 
 @pytree
 class TotalVariation:
-    """The sum of |gradient x|: edges may be sharp, noise may not.
+    """The sum of `|gradient x|`: edges may be sharp, noise may not.
 
     Attributes:
         weight: of the penalty, dimensionless; 0.001 to 0.05 are usual.

@@ -97,7 +97,7 @@ class RichardsonLucy:
         )
         estimate = self._start(problem, signal)
         floor = FLOOR * mean(estimate)
-        data = jnp.stack([mean(leaf) for leaf in jax.tree.leaves(problem.data)])
+        data = jnp.stack([mean(abs(leaf)) for leaf in jax.tree.leaves(problem.data)])
         return RichardsonLucyState(
             estimate=jnp.maximum(estimate, floor),
             gain=self._gain(problem.operator, estimate.dtype),

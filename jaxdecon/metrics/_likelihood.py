@@ -28,4 +28,5 @@ def poisson_deviance(data: ArrayLike, predicted: ArrayLike) -> jax.Array:
     """
     y, m = as_float_array("data", data), as_float_array("predicted", predicted)
     m = jnp.maximum(m, jnp.finfo(m.dtype).tiny)
-    return 2 * mean(xlogy(y, y / m) - (y - m))
+    ratio = jnp.where(y > 0, y / m, 1)  # at y = 0 the logarithm has no derivative
+    return 2 * mean(xlogy(y, ratio) - (y - m))

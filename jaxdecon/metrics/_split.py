@@ -35,7 +35,7 @@ def split_photons(
     """
     counts = as_float_array("image", image)
     check_values("image", counts)
-    if not is_traced(counts) and not np.array_equal(counts, np.round(counts)):
+    if not is_traced(counts) and not _are_whole(np.asarray(counts)):
         raise ValueError(
             "`image` has values that are not whole numbers; photon counts are needed: "
             "(image - offset) / gain, rounded, with the camera's offset and its units "
@@ -46,3 +46,7 @@ def split_photons(
     first = jax.random.binomial(key, counts, jnp.asarray(share, counts.dtype))
     first = first.astype(counts.dtype)
     return first, counts - first
+
+
+def _are_whole(values: np.ndarray) -> bool:
+    return np.array_equal(values, np.round(values))

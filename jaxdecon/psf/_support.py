@@ -1,6 +1,7 @@
 """The support of an OTF: which frequencies a PSF lets through."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +17,9 @@ NOISE_QUANTILE, NOISE_FACTOR = 0.1, 9.0
 """The lowest tenth of the gains lies outside any support (the corners of the grid hold
 more), and noise hardly ever exceeds nine times the tenth percentile of its magnitudes
 (a Rayleigh distribution does once in 7000)."""
-DIRECTIONS = 256
-"""Half-spaces whose intersection stands for the convex hull of a support."""
+DIRECTIONS = 96
+"""Pairs of half-spaces whose intersection, with their mirror images along every axis,
+stands for the convex hull of a support."""
 
 
 @pytree
@@ -26,7 +28,7 @@ class OTFSupport:
 
     Attributes:
         mask: of the PSF's shape, zero frequency at n // 2 of every axis.
-        threshold: least gain |OTF| of the support.
+        threshold: least gain `|OTF|` of the support.
         cutoffs: highest frequency of the support along each axis, cycles per voxel.
     """
 
@@ -43,7 +45,7 @@ def otf_support(psf: ArrayLike, *, share: float = 0.9) -> OTFSupport:
 
     Args:
         psf: (z, y, x) or (y, x).
-        share: of the sum of |OTF| that the support holds.
+        share: of the sum of `|OTF|` that the support holds.
 
     Raises:
         ValueError: unusable PSF; `share` outside (0, 1].
@@ -104,7 +106,7 @@ def hull_gauge(support: OTFSupport) -> jax.Array:
         return sum(u * k for u, k in zip(direction, grids, strict=True))
 
     def widen(gauge, direction):
-        distance = along(direction)
+        distance = abs(along(direction))  # supports of real PSFs are symmetric
         reach = jnp.where(mask, distance, -jnp.inf).max()
         # A support of one frequency along u: what lies off it is outside.
         return jnp.maximum(gauge, distance / jnp.maximum(reach, 1e-3)), None
@@ -137,13 +139,19 @@ def _connected(mask: jax.Array) -> jax.Array:
 
 
 def _directions(ndim: int) -> np.ndarray:
-    """Unit vectors spread evenly: the axes, and a circle or a Fibonacci sphere."""
+    """Unit vectors spread evenly: the axes, and a circle or a Fibonacci sphere.
+
+    With every vector come its mirror images, so that mirrored supports have mirrored
+    hulls.
+    """
     index = np.arange(DIRECTIONS) + 0.5
     if ndim == 2:
-        angle = 2 * np.pi * index / DIRECTIONS
+        angle = np.pi / 2 * index / DIRECTIONS
         spread = np.stack([np.sin(angle), np.cos(angle)], -1)
     else:
-        z, angle = 1 - 2 * index / DIRECTIONS, np.pi * (1 + 5**0.5) * index
+        z, angle = index / DIRECTIONS, np.pi * (1 + 5**0.5) * index
         flat = np.sqrt(1 - z**2)
         spread = np.stack([z, flat * np.sin(angle), flat * np.cos(angle)], -1)
-    return np.concatenate([np.eye(ndim), -np.eye(ndim), spread])
+    # Of u and -u one is enough, for the distance is taken without its sign.
+    signs = itertools.product((1.0,), *[(1.0, -1.0)] * (ndim - 1))
+    return np.concatenate([np.eye(ndim), *(spread * np.array(s) for s in signs)])

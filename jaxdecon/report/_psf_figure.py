@@ -8,7 +8,7 @@ import numpy as np
 from ._figure import LINES, _new_figure, _size
 
 LEAST_SHOWN = 1e-4
-"""Gain |OTF| at the dark end of the scale."""
+"""Gain `|OTF|` at the dark end of the scale."""
 SUPPORT, THEORY = "#56b4e9", "#ffffff"
 LEAST_DRAWN = 0.002
 """Intensity, relative to the maximum, beyond whose reach the planes are cut."""
@@ -26,7 +26,7 @@ def psf_figure(
     """A PSF: central planes (square-root scale), profiles, OTF support.
 
     Below the planes: the profiles through the centre along z and x (and y, where it
-    differs from x) with their widths, and |OTF| on a logarithmic scale in the planes
+    differs from x) with their widths, and `|OTF|` on a logarithmic scale in the planes
     k_y = 0 and k_z = 0, with the outline of its support (`jaxdecon.psf.otf_support`).
 
     Args:

@@ -1,4 +1,4 @@
-"""Three kinds of object, as a microscope sees them: cut from larger ones, with noise."""
+"""Three kinds of object, as a microscope sees them: cut from larger ones."""
 
 import numpy as np
 
