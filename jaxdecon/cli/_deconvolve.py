@@ -24,6 +24,8 @@ from ._optics import (
 from ._psf_options import Optics, with_optics
 
 MATCHED_ITERATIONS, UNMATCHED_ITERATIONS = 20, 2
+MOST_MATCHED, MOST_UNMATCHED = 150, 15
+"""Iterations that a stopping rule may use, if no number is given."""
 
 
 @with_optics
@@ -59,14 +61,15 @@ def deconvolve(
         typer.Option(
             "--iterations",
             "-n",
-            help=f"Default: {UNMATCHED_ITERATIONS}; matched: {MATCHED_ITERATIONS}.",
+            help=f"Default: {UNMATCHED_ITERATIONS}; matched: {MATCHED_ITERATIONS}. "
+            f"With --stop the most: {MOST_UNMATCHED}; matched: {MOST_MATCHED}.",
         ),
     ] = None,
     back_projector: Annotated[
         str,
         typer.Option(
-            help="wiener-butterworth, wiener, butterworth, gaussian (1-3 iterations) "
-            "or matched (10-50).",
+            help="wiener-butterworth, omw, wiener, butterworth, gaussian (1-3 "
+            "iterations) or matched (10-50).",
         ),
     ] = "wiener-butterworth",
     accelerated: Annotated[
@@ -88,8 +91,25 @@ def deconvolve(
     ] = "extend",
     keep_best: Annotated[
         bool,
-        typer.Option("--keep-best", help="Keep the iteration nearest to the data."),
+        typer.Option(
+            "--keep-best",
+            help="Keep the iteration nearest to the data (always, if not matched).",
+        ),
     ] = False,
+    stop: Annotated[
+        str | None,
+        typer.Option(
+            help="When to stop: change, discrepancy, held-out, rehearsal or consensus. "
+            "All but the first need photon counts, or --gain and --offset.",
+        ),
+    ] = None,
+    gain: Annotated[
+        float | None,
+        typer.Option(help="Camera: units per photon. Noise is then judged in photons."),
+    ] = None,
+    offset: Annotated[
+        float, typer.Option(help="Camera: units without light, with --gain.")
+    ] = 0.0,
     restore_flux: Annotated[
         bool,
         typer.Option(help="Let the result predict as much light as was recorded."),
@@ -132,15 +152,18 @@ def deconvolve(
         io.check_target(Path(figure), overwrite=overwrite)
     settings = Settings(
         back_projector=back_projector,
-        iterations=_iterations(iterations, back_projector),
+        iterations=_iterations(iterations, back_projector, stop),
         accelerated=accelerated,
         resolution=parse_resolution(resolution),
         alpha=alpha,
         background=parse_background(background),
         boundary=boundary,
-        keep="best" if keep_best else "last",
+        keep="best" if keep_best or back_projector != "matched" else "last",
         restore_flux=restore_flux,
         start=start,  # pyright: ignore[reportArgumentType]  # checked there
+        stop=stop,
+        gain=gain,
+        offset=offset,
     )
     source = PsfSource(files=psf, optics=optics, energy=psf_energy)
     images = [io.read(file) for file in files]
@@ -160,7 +183,9 @@ def deconvolve(
         job.run(target, overwrite=overwrite)
 
 
-def _iterations(given: int | None, back_projector: str) -> int:
+def _iterations(given: int | None, back_projector: str, stop: str | None) -> int:
     if given is not None:
         return given
-    return MATCHED_ITERATIONS if back_projector == "matched" else UNMATCHED_ITERATIONS
+    if back_projector == "matched":
+        return MATCHED_ITERATIONS if stop is None else MOST_MATCHED
+    return UNMATCHED_ITERATIONS if stop is None else MOST_UNMATCHED

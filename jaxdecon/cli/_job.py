@@ -26,10 +26,13 @@ class Settings:
     keep: Literal["last", "best"]
     restore_flux: bool
     start: Literal["image", "constant"]
+    stop: str | None = None
+    gain: float | None = None
+    offset: float = 0.0
 
     def __post_init__(self) -> None:
         from .._core import _check as check
-        from ..deconvolution import KINDS
+        from ..deconvolution import KINDS, STOPS
         from ..operators import BOUNDARIES
 
         check.check_choice("--back-projector", self.back_projector, KINDS)
@@ -37,6 +40,10 @@ class Settings:
         check.check_count("--iterations", self.iterations, 1)
         check.check_choice("--start", self.start, ("image", "constant"))
         check.check_positive("--alpha", self.alpha)
+        if self.stop is not None:
+            check.check_choice("--stop", self.stop, STOPS)
+        if self.gain is not None:
+            check.check_positive("--gain", self.gain)
 
 
 class Job:
@@ -144,6 +151,8 @@ def deconvolve_volume(volume, psf, settings: Settings, progress, label: str) -> 
             stacklevel=2,
         )
     check_memory(volume.shape, psf.shape, settings)
+    image, background = _as_counts(image, background, settings)
+    check_stop(image, settings)
     operator = Convolution.from_psf(psf, image.shape, boundary=settings.boundary)
     scheme = decon.richardson_lucy_scheme(
         operator,
@@ -154,23 +163,48 @@ def deconvolve_volume(volume, psf, settings: Settings, progress, label: str) -> 
         start=settings.start,
         alpha=settings.alpha,
         resolution=settings.resolution,
+        stop=settings.stop,
     )
+    rule = settings.stop and decon.stopping_rule(settings.stop, scheme)
     result = decon.deconvolve(
         image,
         operator,
         scheme,
         iterations=settings.iterations,
+        stop=rule or None,
         background=background,
         keep=settings.keep,
         progress=progress,
     )
     if result.status == decon.Status.NOT_FINITE:
         raise FloatingPointError(f"{label}{result.message}")
-    if result.status == decon.Status.RESIDUAL_GREW and settings.keep == "last":
+    if result.status == decon.Status.RESIDUAL_GREW:
         warnings.warn(f"{label}{result.message}", stacklevel=2)
     else:
         say(f"{label}{result.message}")
+    if settings.gain is not None:
+        return dataclasses.replace(result, value=result.value * settings.gain)
     return result
+
+
+def _as_counts(image, background, settings: Settings) -> tuple[Any, float]:
+    """Image and background in photons, if the gain is known."""
+    from ..deconvolution import to_counts
+
+    if settings.gain is None:
+        return image, background
+    counts = to_counts(image, gain=settings.gain, offset=settings.offset)
+    return counts, max(background - settings.offset, 0) / settings.gain
+
+
+def check_stop(image, settings: Settings) -> None:
+    """Refuse rules that need photon counts where there are none."""
+    from ..deconvolution import check_stop
+
+    try:
+        check_stop(settings.stop, image, None)
+    except ValueError as error:
+        raise ValueError(f"{error} Here: give --gain and --offset.") from None
 
 
 def check_memory(shape, psf_shape, settings: Settings) -> None:
@@ -186,6 +220,8 @@ def check_memory(shape, psf_shape, settings: Settings) -> None:
         keep_best=settings.keep == "best",
         accelerated=settings.accelerated,
     )
+    if settings.stop in ("held-out", "rehearsal", "consensus"):
+        needed *= 2  # a shadow of the scheme, or the halves, beside it
     available = available_memory()
     if available is not None and needed > available:
         raise MemoryError(

@@ -5,7 +5,9 @@ from ._back_projector import KINDS as KINDS
 from ._back_projector import back_projector as back_projector
 from ._background import estimate_background as estimate_background
 from ._compose import STOPS as STOPS
+from ._compose import check_stop as check_stop
 from ._compose import richardson_lucy_scheme as richardson_lucy_scheme
+from ._compose import stopping_rule as stopping_rule
 from ._consensus import Agreement as Agreement
 from ._consensus import GradientConsensus as GradientConsensus
 from ._driver import deconvolve as deconvolve

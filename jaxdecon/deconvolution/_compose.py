@@ -66,17 +66,8 @@ class Recipe:
 
     def rule(self, scheme: Scheme) -> StoppingRule | None:
         """The stopping rule for that scheme."""
-        match self.stop_name:
-            case "change":
-                return RelativeChange()
-            case "discrepancy":
-                return Discrepancy()
-            case "held-out":
-                return HeldOut(scheme=scheme, key=self.key)
-            case "rehearsal":
-                return Rehearsal(scheme=scheme, key=self.key)
-            case "consensus":
-                return Agreement()
+        if self.stop_name is not None:
+            return stopping_rule(self.stop_name, scheme, key=self.key)
         return self.stop
 
 
@@ -110,6 +101,8 @@ def richardson_lucy_scheme(
     beta: ArrayLike | None = None,
     order: ArrayLike = 10,
     resolution: str | Sequence[float] = "fwhm",
+    stop: str | None = None,
+    key: jax.Array | None = None,
 ) -> Scheme:
     """The scheme that `richardson_lucy` runs, for use with `deconvolve`.
 
@@ -125,6 +118,10 @@ def richardson_lucy_scheme(
         beta: see `jaxdecon.back_projector`.
         order: see `jaxdecon.back_projector`.
         resolution: see `jaxdecon.back_projector`.
+
+        stop: name of a rule that the scheme is made for: "consensus" wraps it in
+            `GradientConsensus`.
+        key: of `jax.random.key`, for the splitting of photons; None: always the same.
 
     Returns:
         A scheme.
@@ -151,9 +148,41 @@ def richardson_lucy_scheme(
         kernel=kernel,
         initial=None,
         prior=prior,
-        key=jax.random.key(0),
+        key=jax.random.key(0) if key is None else key,
         start=start,
         accelerated=accelerated,
         restore_flux=restore_flux,
     )
-    return recipe.scheme(operator)
+    return with_stop(recipe, stop).scheme(operator)
+
+
+def stopping_rule(
+    name: str, scheme: Scheme, *, key: jax.Array | None = None
+) -> StoppingRule:
+    """The rule that `richardson_lucy` uses under a name, for use with `deconvolve`.
+
+    Args:
+        name: one of `STOPS`.
+        scheme: that is to be stopped.
+        key: of `jax.random.key`, for the splitting of photons; None: always the same.
+
+    Raises:
+        ValueError: unknown name.
+
+    Example:
+        >>> import jaxdecon as jd
+        >>> scheme = jd.deconvolution.RichardsonLucy()
+        >>> type(jd.deconvolution.stopping_rule("held-out", scheme)).__name__
+        'HeldOut'
+    """
+    key = jax.random.key(0) if key is None else key
+    match check_choice("name", name, STOPS):
+        case "change":
+            return RelativeChange()
+        case "discrepancy":
+            return Discrepancy()
+        case "held-out":
+            return HeldOut(scheme=scheme, key=key)
+        case "rehearsal":
+            return Rehearsal(scheme=scheme, key=key)
+    return Agreement()

@@ -2,10 +2,10 @@
 
     python tests/benchmarks/stopping.py [--size 40] [--seeds 3 4]
 
-Three kinds of object at three noise levels, four schemes, all from a constant start. The
-error is that of the object inside the field, relative, in the square mean. Consensus is
-a scheme of its own: its last error is compared with the least of the plain scheme, and
-may lie below it.
+Three kinds of object at three noise levels, four schemes, all from a constant start.
+The error is that of the object inside the field, relative, in the square mean.
+Consensus is a scheme of its own: its last error is compared with the least of the plain
+scheme, and may lie below it.
 """
 
 import argparse
