@@ -4,6 +4,8 @@ from ._accelerated import Accelerated as Accelerated
 from ._back_projector import KINDS as KINDS
 from ._back_projector import back_projector as back_projector
 from ._background import estimate_background as estimate_background
+from ._comparison import BackProjectorComparison as BackProjectorComparison
+from ._comparison import compare_back_projectors as compare_back_projectors
 from ._compose import STOPS as STOPS
 from ._compose import check_stop as check_stop
 from ._compose import richardson_lucy_scheme as richardson_lucy_scheme
