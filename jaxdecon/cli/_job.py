@@ -140,19 +140,10 @@ def deconvolve_volume(volume, psf, settings: Settings, progress, label: str) -> 
     from ..operators import Convolution
 
     image = check_image("image", volume)
-    background = settings.background
-    if background is None:
-        background = decon.estimate_background(volume)
-        say(f"{label}background {background:.6g} (1 % quantile)")
-    if volume.max() <= background:
-        warnings.warn(
-            f"{label}nothing in the image is above the background of {background:.6g}; "
-            f"the result is empty",
-            stacklevel=2,
-        )
+    background = _background(volume, settings, label)
     check_memory(volume.shape, psf.shape, settings)
     image, background = _as_counts(image, background, settings)
-    check_stop(image, settings)
+    _check_stop(image, settings)
     operator = Convolution.from_psf(psf, image.shape, boundary=settings.boundary)
     scheme = decon.richardson_lucy_scheme(
         operator,
@@ -165,26 +156,50 @@ def deconvolve_volume(volume, psf, settings: Settings, progress, label: str) -> 
         resolution=settings.resolution,
         stop=settings.stop,
     )
-    rule = settings.stop and decon.stopping_rule(settings.stop, scheme)
+    rule = None if settings.stop is None else decon.stopping_rule(settings.stop, scheme)
     result = decon.deconvolve(
         image,
         operator,
         scheme,
         iterations=settings.iterations,
-        stop=rule or None,
+        stop=rule,
         background=background,
         keep=settings.keep,
         progress=progress,
     )
-    if result.status == decon.Status.NOT_FINITE:
+    _tell(result, label)
+    if settings.gain is None:
+        return result
+    return dataclasses.replace(result, value=result.value * settings.gain)
+
+
+def _background(volume, settings: Settings, label: str) -> float:
+    """The background, found if it is not given; warns if nothing is above it."""
+    from ..deconvolution import estimate_background
+
+    background = settings.background
+    if background is None:
+        background = estimate_background(volume)
+        say(f"{label}background {background:.6g} (1 % quantile)")
+    if volume.max() <= background:
+        warnings.warn(
+            f"{label}nothing in the image is above the background of {background:.6g}; "
+            f"the result is empty",
+            stacklevel=3,
+        )
+    return background
+
+
+def _tell(result: Any, label: str) -> None:
+    """How it went: a line, a warning or an error."""
+    from ..deconvolution import Status
+
+    if result.status == Status.NOT_FINITE:
         raise FloatingPointError(f"{label}{result.message}")
-    if result.status == decon.Status.RESIDUAL_GREW:
-        warnings.warn(f"{label}{result.message}", stacklevel=2)
+    if result.status == Status.RESIDUAL_GREW:
+        warnings.warn(f"{label}{result.message}", stacklevel=3)
     else:
         say(f"{label}{result.message}")
-    if settings.gain is not None:
-        return dataclasses.replace(result, value=result.value * settings.gain)
-    return result
 
 
 def _as_counts(image, background, settings: Settings) -> tuple[Any, float]:
@@ -197,7 +212,7 @@ def _as_counts(image, background, settings: Settings) -> tuple[Any, float]:
     return counts, max(background - settings.offset, 0) / settings.gain
 
 
-def check_stop(image, settings: Settings) -> None:
+def _check_stop(image, settings: Settings) -> None:
     """Refuse rules that need photon counts where there are none."""
     from ..deconvolution import check_stop
 
