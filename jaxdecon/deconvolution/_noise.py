@@ -13,8 +13,8 @@ BLOCK = 8
 """Side, in voxels, of the patches in whose means and variances noise is sought."""
 BINS = 16
 LEAST_BLOCKS = 64
-SPREAD = 1.3
-"""The brightest bin must be this much brighter than the dimmest for a slope."""
+SIGNIFICANT = 4.0
+"""Standard errors that the growth of the noise with intensity must be above zero."""
 LEAST_MEAN = 0.5
 """Patches that are darker than this say little of variance over mean."""
 COUNTS = (0.5, 2.0)
@@ -80,9 +80,10 @@ def estimate_noise(image: ArrayLike) -> NoiseEstimate:
     variances = np.array([np.median(variances[g]) for g in groups])
     level = float(np.sqrt(np.median(variances)))
     gain = offset = np.nan
-    if means[-1] > SPREAD * means[0] and variances.min() > 0:
-        gain, at_zero = np.polyfit(means, variances, 1, w=1 / variances)
-        gain, offset = (gain, -at_zero / gain) if gain > 0 else (np.nan, np.nan)
+    if np.ptp(means) > 0 and variances.min() > 0:
+        fit, errors = np.polyfit(means, variances, 1, w=1 / variances, cov=True)
+        if fit[0] > SIGNIFICANT * np.sqrt(errors[0, 0]):
+            gain, offset = fit[0], -fit[1] / fit[0]
     return NoiseEstimate(float(gain), float(offset), level, means, variances)
 
 
