@@ -157,6 +157,15 @@ def test_estimated_numbers_make_counts_that_rules_accept():
     assert np.isfinite(result).all()
 
 
+@pytest.mark.parametrize("floor", [0, 5, 10, 20])
+@pytest.mark.parametrize("brightest", [20, 200])
+def test_a_camera_s_units_are_not_taken_for_counts(floor, brightest):
+    photons = floor + brightest * (VOLUME - 10) / 200
+    image = np.round(camera(photons, 2.2, 100.0))
+    with pytest.raises(ValueError, match=r"to_counts.*gain.*offset"):
+        jd.richardson_lucy(image, PSF, iterations=0, stop="held-out")
+
+
 @pytest.mark.parametrize("floor", [0, 3, 20])
 @pytest.mark.parametrize("brightest", [3, 20, 200, 2000])
 def test_counts_are_taken_for_counts(floor, brightest):

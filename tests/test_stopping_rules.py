@@ -243,7 +243,7 @@ def test_what_is_not_counts_is_asked_about(gain):
 
 
 def check_counts(image):
-    jd.deconvolution._noise.check_counts("image", jnp.asarray(image), "this")
+    jd.deconvolution._counts.check_counts("image", jnp.asarray(image), "this")
 
 
 @pytest.mark.parametrize("stop", ["held-out", "consensus", "rehearsal", "discrepancy"])

@@ -83,7 +83,7 @@ def deconvolve(
     alpha: Annotated[float, typer.Option(help="Wiener constant.")] = 0.05,
     background: Annotated[
         str,
-        typer.Option(help="Offset in the image's units, or auto (its 1 % quantile)."),
+        typer.Option(help="Offset in the image's units, or auto (its darkest parts)."),
     ] = "auto",
     boundary: Annotated[
         str,

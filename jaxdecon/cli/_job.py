@@ -180,7 +180,7 @@ def _background(volume, settings: Settings, label: str) -> float:
     background = settings.background
     if background is None:
         background = estimate_background(volume)
-        say(f"{label}background {background:.6g} (1 % quantile)")
+        say(f"{label}background {background:.6g} (darkest parts)")
     if volume.max() <= background:
         warnings.warn(
             f"{label}nothing in the image is above the background of {background:.6g}; "

@@ -12,6 +12,7 @@ from ._compose import richardson_lucy_scheme as richardson_lucy_scheme
 from ._compose import stopping_rule as stopping_rule
 from ._consensus import Agreement as Agreement
 from ._consensus import GradientConsensus as GradientConsensus
+from ._counts import to_counts as to_counts
 from ._driver import deconvolve as deconvolve
 from ._flux import FluxPreserving as FluxPreserving
 from ._friendly import richardson_lucy as richardson_lucy
@@ -24,7 +25,6 @@ from ._likelihood import Poisson as Poisson
 from ._memory import memory_needed as memory_needed
 from ._noise import NoiseEstimate as NoiseEstimate
 from ._noise import estimate_noise as estimate_noise
-from ._noise import to_counts as to_counts
 from ._priors import Prior as Prior
 from ._priors import Tikhonov as Tikhonov
 from ._priors import TotalVariation as TotalVariation

@@ -12,10 +12,10 @@ from .._core._pytree import pytree, static
 from ..operators import Convolution
 from ._accelerated import Accelerated
 from ._consensus import Agreement, GradientConsensus
+from ._counts import check_counts
 from ._flux import FluxPreserving
 from ._held_out import HeldOut
 from ._inputs import back_projection_kernel
-from ._noise import check_counts
 from ._priors import Prior, check_prior
 from ._rehearsal import Rehearsal
 from ._richardson_lucy import RichardsonLucy
