@@ -13,7 +13,7 @@ from ._inputs import (
     plan_outputs,
     with_voxel_size,
 )
-from ._job import Job, Settings
+from ._job import Job
 from ._optics import (
     PsfEnergy,
     PsfFiles,
@@ -21,15 +21,31 @@ from ._optics import (
     VoxelSize,
     parse_voxel_size,
 )
-from ._psf_options import Optics, with_optics
+from ._psf_options import Optics, option, with_optics
+from ._solve import Settings
 
 MATCHED_ITERATIONS, UNMATCHED_ITERATIONS = 20, 2
 MOST_MATCHED, MOST_UNMATCHED = 150, 15
 """Iterations that a stopping rule may use, if no number is given."""
 
 
+CHOSEN = (
+    "iterations",
+    "back_projector",
+    "accelerated",
+    "resolution",
+    "alpha",
+    "keep_best",
+    "stop",
+    "restore_flux",
+    "start",
+)
+"""Options that --auto sets."""
+
+
 @with_optics
 def deconvolve(
+    context: typer.Context,
     inputs: Annotated[
         list[str],
         typer.Argument(
@@ -56,6 +72,18 @@ def deconvolve(
         bool, typer.Option("--series", help="Join the inputs as one time series.")
     ] = False,
     voxel_size: VoxelSize = None,
+    auto: Annotated[
+        bool,
+        typer.Option(
+            "--auto",
+            help="Choose the scheme and its iterations by a rehearsal on a simulation "
+            "of the image, and check the PSF against it.",
+        ),
+    ] = False,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="--auto, with its evidence, trials and reason."),
+    ] = False,
     iterations: Annotated[
         int | None,
         typer.Option(
@@ -108,8 +136,9 @@ def deconvolve(
         typer.Option(help="Camera: units per photon. Noise is then judged in photons."),
     ] = None,
     offset: Annotated[
-        float, typer.Option(help="Camera: units without light, with --gain.")
-    ] = 0.0,
+        float | None,
+        typer.Option(help="Camera: units without light (0, or measured with --auto)."),
+    ] = None,
     restore_flux: Annotated[
         bool,
         typer.Option(help="Let the result predict as much light as was recorded."),
@@ -134,12 +163,19 @@ def deconvolve(
 
         jaxdecon deconvolve cell.tif --na 1.4 --wavelength 0.52 --index 1.518
 
+    As the image itself suggests, with reasons:
+
+        jaxdecon deconvolve cell.tif --psf bead.tif --explain
+
     With a measured PSF, into one OME-Zarr:
 
         jaxdecon deconvolve 'run/*.tif' --series --psf bead.tif -o run.ome.zarr
     """
     from .. import io, report
 
+    auto = auto or explain
+    if auto:
+        _refuse_chosen(context)
     files = expand(inputs)
     targets = plan_outputs(files, output, suffix, series=series)
     for target in targets:
@@ -164,6 +200,8 @@ def deconvolve(
         stop=stop,
         gain=gain,
         offset=offset,
+        auto=auto,
+        explain=explain,
     )
     source = PsfSource(files=psf, optics=optics, energy=psf_energy)
     images = [io.read(file) for file in files]
@@ -189,3 +227,15 @@ def _iterations(given: int | None, back_projector: str, stop: str | None) -> int
     if back_projector == "matched":
         return MATCHED_ITERATIONS if stop is None else MOST_MATCHED
     return UNMATCHED_ITERATIONS if stop is None else MOST_UNMATCHED
+
+
+def _refuse_chosen(context: typer.Context) -> None:
+    """An error for options that --auto sets."""
+    given = [
+        option(name)
+        for name in CHOSEN
+        if (source := context.get_parameter_source(name)) is not None
+        and source.name == "COMMANDLINE"
+    ]
+    if given:
+        raise ValueError(f"--auto chooses {', '.join(given)}: leave out either.")

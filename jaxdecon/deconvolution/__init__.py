@@ -25,6 +25,8 @@ from ._likelihood import Poisson as Poisson
 from ._memory import memory_needed as memory_needed
 from ._noise import NoiseEstimate as NoiseEstimate
 from ._noise import estimate_noise as estimate_noise
+from ._plan import Plan as Plan
+from ._plan import plan as plan
 from ._priors import Prior as Prior
 from ._priors import Tikhonov as Tikhonov
 from ._priors import TotalVariation as TotalVariation
@@ -40,5 +42,6 @@ from ._stopping import Discrepancy as Discrepancy
 from ._stopping import RelativeChange as RelativeChange
 from ._stopping import StoppingRule as StoppingRule
 from ._stopping import Verdict as Verdict
+from ._trials import Trial as Trial
 from ._wiener import tikhonov as tikhonov
 from ._wiener import wiener as wiener

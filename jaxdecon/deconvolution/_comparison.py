@@ -12,6 +12,8 @@ from ._back_projector import KINDS, back_projector
 
 FINEST = 2.0
 """Voxels: no grid holds a finer period."""
+LEAST_SIZE = 64
+"""Voxels along every axis, for cut-offs to within 1/64 cycle per voxel."""
 OMW_ALPHA = 0.005
 
 
@@ -86,8 +88,9 @@ def compare_back_projectors(
     psf = check_psf("psf", psf)
     for kind in kinds:
         check_choice("kinds", kind, KINDS)
-    cutoffs = np.asarray(otf_support(psf).cutoffs, float)
-    grid = 1 / np.asarray(psf.shape)  # the least that is known of a cut-off
+    wide = _with_zeros(np.asarray(psf))
+    cutoffs = np.asarray(otf_support(wide).cutoffs, float)
+    grid = 1 / np.asarray(wide.shape)  # the least that is known of a cut-off
     resolution = tuple(np.maximum(FINEST, 1 / np.maximum(cutoffs, grid)).tolist())
     kernels = {
         kind: np.asarray(
@@ -109,6 +112,16 @@ def compare_back_projectors(
         kernels=kernels,
         transmission={k: _gain(v.astype(float)) * otf for k, v in kernels.items()},
     )
+
+
+def _with_zeros(psf: np.ndarray) -> np.ndarray:
+    """The PSF in an array whose frequencies are dense, still centred on n // 2."""
+    margins = []
+    for n in psf.shape:
+        size = max(n, LEAST_SIZE)
+        before = size // 2 - n // 2
+        margins.append((before, size - n - before))
+    return np.pad(psf, margins)
 
 
 def _gain(kernel: np.ndarray) -> np.ndarray:

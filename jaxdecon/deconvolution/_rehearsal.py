@@ -4,21 +4,14 @@ import dataclasses
 from typing import Any, ClassVar
 
 import jax
-import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from .._core._pytree import pytree, static
 from .._core._sum import total
-from ._accelerated import Accelerated
-from ._driver import run
-from ._held_out import Unseen, split_problem
+from ._pilot import PATIENCE, PILOT_ITERATIONS, SHARPER, pilot_object, simulate
 from ._problem import Problem
-from ._richardson_lucy import RichardsonLucy
 from ._scheme import Scheme
 from ._stopping import Streak, Verdict
-
-SHARPER = 1.7
-"""Updates of the pilot over those after which it predicts unseen photons best."""
 
 
 @pytree
@@ -72,15 +65,21 @@ class Rehearsal:
     ranks: ClassVar[bool] = True
     scheme: Scheme
     key: jax.Array
-    pilot_iterations: int = static(default=60)
+    pilot_iterations: int = static(default=PILOT_ITERATIONS)
     sharper: ArrayLike = SHARPER
-    patience: int = static(default=3)
+    patience: int = static(default=PATIENCE)
 
     def init(self, problem: Problem, state: Any) -> RehearsalMemory:
         """Make the pilot and its image, and start the shadow."""
         split, noise = jax.random.split(self.key)
-        pilot = self._pilot(problem, split)
-        simulated = _simulate(problem, pilot, noise)
+        pilot, _ = pilot_object(
+            problem,
+            split,
+            iterations=self.pilot_iterations,
+            sharper=self.sharper,
+            patience=self.patience,
+        )
+        simulated = simulate(problem, pilot, noise)
         shadow = self.scheme.init(simulated)
         return RehearsalMemory(
             pilot=problem.operator.image_region(pilot),
@@ -99,25 +98,3 @@ class Rehearsal:
         shadow = self.scheme.update(memory.simulated, memory.shadow)
         memory = dataclasses.replace(memory, shadow=shadow, streak=streak)
         return Verdict(streak.since >= self.patience, score, memory)
-
-    def _pilot(self, problem: Problem, key: jax.Array) -> jax.Array:
-        scheme = Accelerated(scheme=RichardsonLucy(start="constant"))
-        training, unseen = split_problem(problem, key, 0.9)
-        rule = Unseen(problem=unseen, patience=self.patience)
-        tried = run(training, scheme, rule, iterations=self.pilot_iterations)
-        count = jnp.ceil(jnp.asarray(self.sharper) * tried.best_iteration).astype(int)
-        state = jax.lax.fori_loop(
-            0, count, lambda _, s: scheme.update(problem, s), scheme.init(problem)
-        )
-        return state.estimate
-
-
-def _simulate(problem: Problem, pilot: jax.Array, key: jax.Array) -> Problem:
-    """The problem with photons that the pilot could have sent."""
-    leaves, tree = jax.tree.flatten(problem.predict(pilot))
-    keys = jax.random.split(key, len(leaves))
-    data = [
-        jax.random.poisson(k, jnp.maximum(leaf, 0)).astype(leaf.dtype)
-        for k, leaf in zip(keys, leaves, strict=True)
-    ]
-    return dataclasses.replace(problem, data=tree.unflatten(data))

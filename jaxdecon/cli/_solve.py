@@ -1,0 +1,165 @@
+"""Deconvolve one volume with given settings, and say how it went."""
+
+import dataclasses
+import warnings
+from typing import Any, Literal
+
+from ._console import say
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How to deconvolve a volume."""
+
+    back_projector: str
+    iterations: int
+    accelerated: bool
+    resolution: Any
+    alpha: float
+    background: float | None
+    boundary: str
+    keep: Literal["last", "best"]
+    restore_flux: bool
+    start: Literal["image", "constant"]
+    stop: str | None = None
+    gain: float | None = None
+    offset: float | None = None
+    auto: bool = False
+    explain: bool = False
+
+    def __post_init__(self) -> None:
+        from .._core import _check as check
+        from ..deconvolution import KINDS, STOPS
+        from ..operators import BOUNDARIES
+
+        check.check_choice("--back-projector", self.back_projector, KINDS)
+        check.check_choice("--boundary", self.boundary, BOUNDARIES)
+        check.check_count("--iterations", self.iterations, 1)
+        check.check_choice("--start", self.start, ("image", "constant"))
+        check.check_positive("--alpha", self.alpha)
+        if self.stop is not None:
+            check.check_choice("--stop", self.stop, STOPS)
+        if self.gain is not None:
+            check.check_positive("--gain", self.gain)
+
+
+def deconvolve_volume(volume, psf, settings: Settings, progress, label: str) -> Any:
+    """The `Result` for one volume; `label` goes before what is said of it."""
+    from .. import deconvolution as decon
+    from .._core._check import check_image
+    from ..operators import Convolution
+
+    image = check_image("image", volume)
+    background = _background(volume, settings, label)
+    check_memory(
+        volume.shape,
+        psf.shape,
+        boundary=settings.boundary,
+        matched=settings.back_projector == "matched",
+        keep_best=settings.keep == "best",
+        accelerated=settings.accelerated,
+        halves=settings.stop in ("held-out", "rehearsal", "consensus"),
+    )
+    image, background = _as_counts(image, background, settings)
+    _check_stop(image, settings)
+    operator = Convolution.from_psf(psf, image.shape, boundary=settings.boundary)
+    scheme = decon.richardson_lucy_scheme(
+        operator,
+        psf,
+        back_projector=settings.back_projector,
+        accelerated=settings.accelerated,
+        restore_flux=settings.restore_flux,
+        start=settings.start,
+        alpha=settings.alpha,
+        resolution=settings.resolution,
+        stop=settings.stop,
+    )
+    rule = None if settings.stop is None else decon.stopping_rule(settings.stop, scheme)
+    result = decon.deconvolve(
+        image,
+        operator,
+        scheme,
+        iterations=settings.iterations,
+        stop=rule,
+        background=background,
+        keep=settings.keep,
+        progress=progress,
+    )
+    tell(result, label)
+    if settings.gain is None:
+        return result
+    return dataclasses.replace(result, value=result.value * settings.gain)
+
+
+def _background(volume, settings: Settings, label: str) -> float:
+    """The background, found if it is not given; warns if nothing is above it."""
+    from ..deconvolution import estimate_background
+
+    background = settings.background
+    if background is None:
+        background = estimate_background(volume)
+        say(f"{label}background {background:.6g} (darkest parts)")
+    if volume.max() <= background:
+        warnings.warn(
+            f"{label}nothing in the image is above the background of {background:.6g}; "
+            f"the result is empty",
+            stacklevel=3,
+        )
+    return background
+
+
+def tell(result: Any, label: str) -> None:
+    """How it went: a line, a warning or an error."""
+    from ..deconvolution import Status
+
+    if result.status == Status.NOT_FINITE:
+        raise FloatingPointError(f"{label}{result.message}")
+    if result.status == Status.RESIDUAL_GREW:
+        warnings.warn(f"{label}{result.message}", stacklevel=3)
+    else:
+        say(f"{label}{result.message}")
+
+
+def _as_counts(image, background, settings: Settings) -> tuple[Any, float]:
+    """Image and background in photons, if the gain is known."""
+    from ..deconvolution import to_counts
+
+    if settings.gain is None:
+        return image, background
+    offset = settings.offset or 0.0
+    counts = to_counts(image, gain=settings.gain, offset=offset)
+    return counts, max(background - offset, 0) / settings.gain
+
+
+def _check_stop(image, settings: Settings) -> None:
+    """Refuse rules that need photon counts where there are none."""
+    from ..deconvolution import check_stop
+
+    try:
+        check_stop(settings.stop, image, None)
+    except ValueError as error:
+        raise ValueError(f"{error} Here: give --gain and --offset.") from None
+
+
+def check_memory(shape, psf_shape, *, halves: bool = False, **options: Any) -> None:
+    """Refuse what cannot fit, before it is tried.
+
+    Args:
+        shape: of the volume.
+        psf_shape: of the PSF.
+        halves: whether a stopping rule runs a second scheme, or halves of the photons.
+        options: of `memory_needed`.
+    """
+    from .. import deconvolution as decon
+    from ._info import available_memory
+
+    needed = decon.memory_needed(shape, psf_shape, **options)
+    needed *= 2 if halves else 1
+    available = available_memory()
+    if available is not None and needed > available:
+        raise MemoryError(
+            f"deconvolving {'x'.join(map(str, shape))} with a PSF of "
+            f"{'x'.join(map(str, psf_shape))} needs about {needed / 2**30:.1f} GiB, "
+            f"and {available / 2**30:.1f} GiB are free: use --boundary periodic, "
+            f"a smaller --psf-energy, or crop the image."
+        )
