@@ -67,8 +67,8 @@ class Evidence:
             )
         yield (
             "camera",
-            f"gain {light.gain:.4g} units per photon, offset {light.offset:.4g} "
-            f"({light.reason})",
+            f"gain {light.camera.gain:.4g} units per photon, offset "
+            f"{light.camera.offset:.4g} ({light.camera.reason})",
         )
         yield (
             "light",
@@ -112,7 +112,7 @@ def examine(
     cut = image[brightest_part(np.asarray(image), psf.shape)]
     if cut.shape != image.shape and boundary == "periodic":
         boundary = "extend"  # the part is not periodic, if the whole is
-    counts = to_counts(cut, gain=light.gain, offset=light.offset)
+    counts = to_counts(cut, gain=light.camera.gain, offset=light.camera.offset)
     operator = Convolution.from_psf(psf, cut.shape, boundary=boundary)
     problem = Problem(
         data=counts,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from .._core._check import check_choice, check_image, check_psf, check_share
+from .._core._check import check_choice, check_image, check_psf
 from ..operators import BOUNDARIES, Convolution
 from ._driver import deconvolve
 from ._evidence import examine
@@ -126,7 +126,7 @@ def plan(
        one with the fewest iterations is chosen, with its best number of iterations:
        a fixed number, so that blocks, channels and time points are treated alike.
 
-    Large volumes are judged by a part (a grid of some 2^21 voxels, PSF included), where
+    Large volumes are judged by a part (a grid of some 2^20 voxels, PSF included), where
     they are brightest. Takes some 300 iterations on that part.
 
     Args:
@@ -166,7 +166,8 @@ def plan(
     image = check_image("image", image)
     psf = check_psf("psf", psf, image.ndim).astype(image.dtype)
     check_choice("boundary", boundary, BOUNDARIES)
-    check_share("within", within)
+    if not 0 <= within < 1:
+        raise ValueError(f"`within` is {within}; a number from 0 to below 1 is needed.")
     warn_about_psf(psf)
     light = measure_light(
         np.asarray(image), gain=gain, offset=offset, background=background
@@ -183,8 +184,8 @@ def plan(
     )
     choice = _cheapest(trials, within)
     return Plan(
-        gain=light.gain,
-        offset=light.offset,
+        gain=light.camera.gain,
+        offset=light.camera.offset,
         background=light.background,
         boundary=boundary,
         choice=choice,

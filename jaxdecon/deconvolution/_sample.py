@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-MOST_VOXELS = 2**21
+MOST_VOXELS = 2**20
 """Of the object that a part and the reach of its PSF make."""
 MOST_PLANES = 64
 LEAST_SIDE = 48

@@ -1,0 +1,92 @@
+"""`jaxdecon deconvolve --auto`: plans, says why, and does what it planned."""
+
+import numpy as np
+import pytest
+
+import jaxdecon as jd
+from jaxdecon.__main__ import main
+
+GAIN, OFFSET = 2.0, 100.0
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """An image in photons, the same in two channels of a camera, and the PSF."""
+    folder = tmp_path_factory.mktemp("auto")
+    rng = np.random.default_rng(2)
+    psf = np.asarray(jd.psf.gaussian((13, 11, 11), (4.0, 3.0, 3.0)))
+    sharp = np.zeros((16, 48, 48), np.float32)
+    sharp[tuple(rng.integers(3, n - 3, 40) for n in sharp.shape)] = 2000
+    blur = jd.operators.Convolution.from_psf(psf, sharp.shape, boundary="periodic")
+    counts = rng.poisson(np.maximum(blur(sharp), 0) + 4).astype(np.float32)
+    np.save(folder / "counts.npy", counts)
+    np.save(folder / "psf.npy", psf)
+    pair = np.stack([counts, GAIN * counts + OFFSET])
+    image = jd.io.Image(data=pair, axes="czyx", voxel_size=(0.3, 0.1, 0.1))
+    jd.io.write(folder / "pair.ome.tif", image)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def quiet_cache(monkeypatch, tmp_path_factory):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+def run(files, name, out, *options):
+    command = ["deconvolve", files / name, "--psf", files / "psf.npy"]
+    common = ["--psf-energy", 1, "--boundary", "periodic", "-o", out]
+    return main([str(part) for part in [*command, *common, *options]])
+
+
+def test_what_is_planned_is_done_and_explained(files, tmp_path, capsys):
+    out = tmp_path / "out.npy"
+    assert run(files, "counts.npy", out, "--explain") == 0
+    text = capsys.readouterr().out
+    image = np.load(files / "counts.npy")
+    psf = jd.psf.from_measured(np.load(files / "psf.npy"), energy=1.0).psf
+    plan = jd.deconvolution.plan(image, psf, boundary="periodic")
+    assert plan.explain() in text
+    expected = plan.run(image, psf).value
+    np.testing.assert_allclose(np.load(out), expected, rtol=1e-3, atol=1e-2)
+
+
+def test_every_channel_has_its_plan(files, tmp_path, capsys):
+    out = tmp_path / "out.ome.tif"
+    assert run(files, "pair.ome.tif", out, "--auto") == 0
+    text = capsys.readouterr().out
+    for channel in (0, 1):
+        assert f"c {channel}: auto: " in text
+    first, second = np.asarray(jd.io.read(out))
+    assert abs(second.sum() / first.sum() / GAIN - 1) < 0.1
+
+
+def test_the_camera_may_be_given(files, tmp_path, capsys):
+    out = tmp_path / "out.npy"
+    given = ("--gain", 1, "--offset", 0, "--background", 4)
+    assert run(files, "counts.npy", out, "--explain", *given) == 0
+    text = capsys.readouterr().out
+    assert "gain 1 units per photon, offset 0 (as given)" in text
+    assert "background of 4 (4 units)" in text
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("-n", 5),
+        ("--back-projector", "matched"),
+        ("--no-restore-flux",),
+        ("--stop", "held-out"),
+    ],
+)
+def test_what_is_chosen_cannot_be_given(files, tmp_path, capsys, option):
+    out = tmp_path / "out.npy"
+    assert run(files, "counts.npy", out, "--auto", *option) == 2
+    assert "--auto chooses" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_an_empty_image_is_refused(files, tmp_path, capsys):
+    out = tmp_path / "out.npy"
+    assert run(files, "counts.npy", out, "--auto", "--background", 1e6) == 2
+    assert "nothing above its background" in capsys.readouterr().err
+    assert not out.exists()
