@@ -1,5 +1,6 @@
 """Optax optimisers as deconvolution schemes."""
 
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -66,3 +67,12 @@ def test_unknown_maps_are_refused(scene, blur):
     scheme = GradientScheme(optimiser=optax.adam(0.05), positivity="sigmoid")
     with pytest.raises(ValueError, match=r"positivity.*softplus"):
         jd.deconvolve(image, blur, scheme, iterations=1)
+
+
+@pytest.mark.parametrize("positivity", ["softplus", "exp", "square", "projection"])
+def test_a_dark_image_stays_dark(positivity):
+    psf = jd.psf.gaussian((9, 9), 3.0)
+    blur = jd.operators.Convolution.from_psf(psf, (16, 16))
+    scheme = GradientScheme(optimiser=optax.adam(0.1), positivity=positivity)
+    result = jd.deconvolve(jnp.zeros((16, 16)), blur, scheme, iterations=20)
+    assert 0 <= result.value.min() <= result.value.max() < 0.05

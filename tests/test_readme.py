@@ -24,7 +24,7 @@ def test_python_of_the_readme_runs(tmp_path, monkeypatch):
     )
     jd.io.write("cell.tif", image)
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     namespace: dict = {}
     for block in blocks:
         exec(block, namespace)

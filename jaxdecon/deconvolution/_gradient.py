@@ -23,7 +23,7 @@ class GradientState:
     Attributes:
         estimate: the object so far, on the operator's domain.
         optimiser: state of the optimiser.
-        level: mean of the start, the unit of the parameters.
+        level: mean of the start, the unit of the parameters; 1 if that is zero.
     """
 
     estimate: jax.Array
@@ -79,7 +79,8 @@ class GradientScheme:
             lambda y: jnp.maximum(y - problem.background, 0), problem.data
         )
         estimate = problem.operator.lift(signal)
-        level = jnp.maximum(mean(estimate), jnp.finfo(estimate.dtype).tiny)
+        level = mean(estimate)
+        level = jnp.where(level > 0, level, 1)  # nothing above the background
         if self.start == "constant":
             estimate = jnp.full_like(estimate, level)
         parameters = self._parameters(estimate / level)
