@@ -1,5 +1,6 @@
 """PSF models against float64 quadrature of their integrals, voxel by voxel."""
 
+import importlib
 import warnings
 
 import jax
@@ -445,3 +446,35 @@ def test_light_that_does_not_fit_is_refused():
         jd.psf.illuminate(psf, np.zeros((5, 1, 1)))
     with pytest.raises(ValueError, match="needs"):
         jd.psf.gaussian_sheet((5, 5), 0.1, fwhm=1.0)
+
+
+def test_a_pupil_that_ends_in_grazing_light_is_integrated_well(monkeypatch):
+    """Ten times as many nodes change the PSF by rounding only."""
+    module = importlib.import_module("jaxdecon.psf._gibson_lanni")
+    usual = module._nodes
+
+    def psf():
+        with pytest.warns(UserWarning, match="exceeds the sample's index"):
+            return np.asarray(
+                jd.psf.gibson_lanni(
+                    (15, 11, 11),
+                    (0.15, 0.06, 0.06),
+                    na=1.4,
+                    wavelength=0.52,
+                    depth=5.0,
+                    ns=1.33,
+                    ni=1.515,
+                    centre="paraxial",
+                )
+            )
+
+    found = psf()
+    monkeypatch.setattr(module, "_nodes", lambda *given: 10 * usual(*given))
+    expected = psf()
+    assert abs(found - expected).max() < 2e-5 * expected.max()
+
+
+def test_a_confocal_warns_once():
+    with pytest.warns(jd.psf.UndersampledWarning) as caught:
+        jd.psf.confocal((5, 9, 9), (1.0, 0.5, 0.5), na=1.2, wavelength=0.5, index=1.33)
+    assert len(caught) == 1

@@ -10,10 +10,22 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from .._core._check import as_float_array, check_shape, check_values, is_traced
+from .._core._check import (
+    as_float_array,
+    check_choice,
+    check_shape,
+    check_values,
+    is_traced,
+)
 from ..fourier import frequency_grid
-from ._optics import broadcast_size, check_grid, check_light, warn_if_undersampled
-from ._widefield import widefield
+from ._optics import (
+    MODELS,
+    broadcast_size,
+    check_grid,
+    check_light,
+    warn_if_undersampled,
+)
+from ._widefield import lens_psf
 from ._zernike import Aberrations, parse_aberrations
 
 AIRY_DIAMETER = 1.2196698912665045
@@ -74,6 +86,7 @@ def confocal(
         Wilson, J. Microsc. 154, 143 (1989), doi:10.1111/j.1365-2818.1989.tb00577.x.
     """
     shape = check_shape("shape", shape)
+    check_choice("model", model, MODELS)
     check_grid(shape, voxel_size)
     excitation = wavelength if excitation is None else excitation
     check_light(na=na, index=index, wavelength=wavelength, excitation=excitation)
@@ -84,7 +97,7 @@ def confocal(
     lens: dict[str, Any] = {"na": na, "index": index, "model": model}
     modes, coefficients = parse_aberrations(aberrations)
     ratio = jnp.asarray(wavelength, float) / jnp.asarray(excitation, float)
-    lit = widefield(
+    lit = lens_psf(
         full,
         size,
         wavelength=excitation,
@@ -94,7 +107,7 @@ def confocal(
     diameter = jnp.asarray(pinhole, float) * AIRY_DIAMETER * wavelength / na
     reach, factor = _fine_grid(full, size, na, wavelength, diameter)
     fine = (full[0], *(2 * (factor * (n // 2) + reach) + 1 for n in full[1:]))
-    seen = widefield(
+    seen = lens_psf(
         fine,
         size / jnp.asarray([1, factor, factor]),
         wavelength=wavelength,

@@ -23,6 +23,7 @@ from ._pupil import Pupil, intensity, quadrature_nodes
 from ._widefield import aberration_nodes
 from ._zernike import Aberrations, parse_aberrations
 
+GRAZING_FACTOR = 3
 SEARCHED_PLANES = 512
 """Planes on which the brightest one is looked for before it is refined."""
 
@@ -217,12 +218,20 @@ def _check_layers(na, wavelength, given) -> None:
 
 
 def _nodes(shape, size, na, wavelength, layers) -> int:
+    """Nodes for the pupil; more if it ends where light grazes the coverslip.
+
+    There the cosine of the angle in the sample ends as a square root does, and Gauss-
+    Legendre rules converge slowly: 2e-4 of the maximum without, 6e-6 with the factor.
+    """
+
     def rim_to_axis() -> Pupil:
         s = na * jnp.linspace(0, 1, 257)
         z = jnp.asarray([-1, 0, 1]) * (shape[0] // 2 * size[0] + 0.2 * layers.depth)
         return layers.pupil(s, z, wavelength, "scalar")
 
-    return quadrature_nodes(rim_to_axis, shape, size[1:], na, wavelength)
+    nodes = quadrature_nodes(rim_to_axis, shape, size[1:], na, wavelength)
+    grazing = not is_traced((na, layers.ns)) and bool(na >= layers.ns)
+    return GRAZING_FACTOR * nodes if grazing else nodes
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))

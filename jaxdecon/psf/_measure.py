@@ -53,5 +53,6 @@ def _crossing(line: jax.Array, peak: jax.Array) -> jax.Array:
     below = (index > peak) & (line < half)
     after = jnp.argmax(below)
     upper, lower = line[after - 1], line[after]
-    distance = after - 1 - peak + (upper - half) / (upper - lower)
+    whole = (after - 1 - peak).astype(line.dtype)
+    distance = whole + (upper - half) / (upper - lower)
     return jnp.where(below.any(), distance, jnp.nan)

@@ -86,6 +86,21 @@ def widefield(
     check_grid(shape, voxel_size)
     check_light(na=na, index=index, wavelength=wavelength)
     warn_if_undersampled(shape, voxel_size, na=na, wavelength=wavelength, index=index)
+    return lens_psf(
+        shape,
+        voxel_size,
+        na=na,
+        wavelength=wavelength,
+        index=index,
+        model=model,
+        aberrations=aberrations,
+    )
+
+
+def lens_psf(
+    shape, voxel_size, *, na, wavelength, index, model, aberrations
+) -> jax.Array:
+    """`widefield` of what was checked, on a grid that need not sample it."""
     modes, coefficients = parse_aberrations(aberrations)
     na, wavelength, index = (jnp.asarray(v, float) for v in (na, wavelength, index))
     size = broadcast_size(shape, voxel_size)
