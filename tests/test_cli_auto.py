@@ -90,3 +90,27 @@ def test_an_empty_image_is_refused(files, tmp_path, capsys):
     assert run(files, "counts.npy", out, "--auto", "--background", 1e6) == 2
     assert "nothing above its background" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_an_empty_channel_is_told_and_left_empty(files, tmp_path, capsys):
+    image = np.load(files / "counts.npy")
+    pair = jd.io.Image(
+        data=np.stack([np.full_like(image, 7), image]),
+        axes="czyx",
+        voxel_size=(0.3, 0.1, 0.1),
+    )
+    jd.io.write(tmp_path / "pair.ome.tif", pair)
+    out = tmp_path / "out.ome.tif"
+    assert run(files, tmp_path / "pair.ome.tif", out, "--auto") == 0
+    said = capsys.readouterr()
+    assert "c 0: nothing in the image is above the background" in said.err
+    assert "c 1: auto: " in said.out
+    first, second = np.asarray(jd.io.read(out))
+    assert first.max() < 0.01
+    assert second.max() > image.max()
+
+
+def test_an_offset_needs_a_gain(files, tmp_path, capsys):
+    out = tmp_path / "out.npy"
+    assert run(files, "counts.npy", out, "--offset", 100) == 2
+    assert "--offset needs --gain" in capsys.readouterr().err

@@ -203,6 +203,84 @@ def test_filtered_images_are_told(scene):
     assert any("filtered" in text for text in plan(smooth, psf).warnings)
 
 
+@pytest.mark.parametrize("boundary", ["periodic", "extend"])
+def test_large_planes_with_the_right_psf_are_let_pass(boundary):
+    """Whose residual is not white by many standard errors, as noise is fitted."""
+    rng = np.random.default_rng(0)
+    truth = np.zeros((256, 256), np.float32)
+    truth[tuple(rng.integers(0, 256, (2, 200)))] = rng.uniform(1, 4, 200)
+    psf = np.asarray(jd.psf.gaussian((15, 15), 3.0))
+    clean = blurred(blurred(truth, jd.psf.gaussian((9, 9), 2.5)), psf)
+    image = rng.poisson(300 * clean / clean.max() + DARK).astype(np.float32)
+    assert not plan(image, psf, boundary=boundary).warnings
+
+
+def test_beads_on_nothing_will_do():
+    truth = np.zeros((64, 64), np.float32)
+    truth[20, 20] = truth[40, 30] = truth[30, 50] = 1000
+    psf = np.asarray(jd.psf.gaussian((15, 15), 3.0))
+    image = np.random.default_rng(0).poisson(blurred(truth, psf)) * 1.0
+    found = plan(image, psf)
+    assert not any("masked" in text or "hot pixels" in text for text in found.warnings)
+    assert found.choice.iterations > 10
+
+
+def test_one_plane_of_a_volume_is_a_plane(scene):
+    _, _, image = scene
+    psf = np.asarray(jd.psf.gaussian((1, 15, 15), (1.0, 3.0, 3.0)))
+    found = plan(image[12:13], psf)
+    assert found.run(image[12:13], psf).value.shape == (1, 48, 48)
+    assert not any("along z" in text for text in found.warnings)
+
+
+def test_read_noise_of_a_given_camera_is_seen(scene, planned):
+    truth, psf, image = scene
+    noise = np.random.default_rng(0).normal(0, 2.7, image.shape)
+    units = np.round(GAIN * (image + noise) + OFFSET)
+    found = plan(units, psf, gain=GAIN, offset=OFFSET)
+    assert abs(found.offset - (OFFSET - GAIN * 2.7**2)) < 5
+    value = np.asarray(found.run(units, psf).value) / GAIN
+    assert error(value, truth) < 1.2 * error(planned.run(image, psf).value, truth)
+
+
+def test_hot_pixels_are_told(scene):
+    _, psf, image = scene
+    hot = image.copy()
+    hot[12, 10, 10] = 20000
+    assert any("1 voxel sticks out" in text for text in plan(hot, psf).warnings)
+
+
+def test_saturation_is_told(scene):
+    _, psf, image = scene
+    warnings = plan(np.minimum(image, 100), psf).warnings
+    assert any("saturated" in text for text in warnings)
+
+
+def test_masks_are_told(scene):
+    _, psf, image = scene
+    masked = GAIN * image + OFFSET
+    masked[:, :8] = 0
+    assert any("masked" in text for text in plan(masked, psf).warnings)
+
+
+def test_a_wrong_gain_is_told(scene):
+    _, psf, image = scene
+    warnings = plan(GAIN * image + OFFSET, psf, gain=GAIN).warnings  # offset forgotten
+    assert any("photon noise of this gain" in text for text in warnings)
+
+
+def test_structure_everywhere_is_not_taken_for_background():
+    rng = np.random.default_rng(0)
+    psf = psf_of()
+    truth = np.zeros((32, 64, 64), np.float32)
+    truth[tuple(rng.integers(0, n, 900) for n in truth.shape)] = rng.uniform(1, 4, 900)
+    clean = blurred(blurred(truth, jd.psf.gaussian((9, 9, 9), 2.5)), psf)
+    image = rng.poisson(300 * clean / clean.max() + DARK).astype(np.float32)
+    found = plan(image, psf, boundary="periodic")
+    assert found.background < DARK + 3
+    assert not found.warnings
+
+
 def test_planes_will_do(scene):
     _, _, image = scene
     psf = jd.psf.gaussian((15, 15), 3.0)
@@ -218,6 +296,10 @@ def test_planes_will_do(scene):
         ({"boundary": "mirror"}, "boundary"),
         ({"within": 1.0}, "within"),
         ({"within": -0.1}, "within"),
+        ({"background": np.nan}, "background"),
+        ({"offset": np.inf}, "offset"),
+        ({"background": 10.0, "offset": 100.0}, "cannot be below"),
+        ({"gain": 1e6}, "less than one photon"),
     ],
 )
 def test_bad_options_are_refused(scene, options, message):

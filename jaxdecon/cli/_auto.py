@@ -12,14 +12,18 @@ def make_plan(volume, psf, settings: Settings, label: str) -> Any:
     from ..deconvolution import plan
 
     say(f"{label}planning")
-    made = plan(
-        volume,
-        psf,
-        gain=settings.gain,
-        offset=settings.offset,
-        background=settings.background,
-        boundary=settings.boundary,
-    )
+    check_memory(volume.shape, psf.shape, boundary=settings.boundary, accelerated=True)
+    try:
+        made = plan(
+            volume,
+            psf,
+            gain=settings.gain,
+            offset=settings.offset,
+            background=settings.background,
+            boundary=settings.boundary,
+        )
+    except ValueError as error:
+        raise ValueError(f"{label}{error}") from error
     lines = made.explain() if settings.explain else f"auto: {made.summary}"
     for line in lines.splitlines():
         say(f"{label}{line}")

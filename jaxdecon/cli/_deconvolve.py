@@ -176,6 +176,8 @@ def deconvolve(
     auto = auto or explain
     if auto:
         _refuse_chosen(context)
+    elif offset is not None and gain is None:
+        raise ValueError("--offset needs --gain, the camera's units per photon.")
     files = expand(inputs)
     targets = plan_outputs(files, output, suffix, series=series)
     for target in targets:

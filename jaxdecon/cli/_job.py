@@ -1,6 +1,5 @@
 """Deconvolve one image, volume by volume, with progress."""
 
-import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -50,7 +49,7 @@ class Job:
 
         volume, psf = self._volume(index), self._psf(index)
         advance, label = self._advance(volume.size), self._label(index)
-        plan = self._plans.get(self._channel(index))
+        plan = self._plan(index)
         if plan is None:
             result = deconvolve_volume(volume, psf, self.settings, advance, label)
         else:
@@ -69,21 +68,23 @@ class Job:
             return
         for index in np.ndindex(leading):
             channel = self._channel(index)
-            if channel not in self._plans:
+            if channel in self._plans:
+                continue
+            volume = self._volume(index)
+            if np.ptp(volume) > 0:  # else an empty frame: a later one may do
                 self._plans[channel] = make_plan(
-                    self._volume(index),
-                    self._psf(index),
-                    self.settings,
-                    self._label(index) if len(leading) else "",
+                    volume, self._psf(index), self.settings, self._label(index)
                 )
 
     def _all_iterations(self) -> int:
-        if not self._plans:
-            return math.prod(self._leading) * self.settings.iterations
         return sum(
-            self._plans[self._channel(index)].choice.iterations
-            for index in np.ndindex(self._leading)
+            plan.choice.iterations if plan else self.settings.iterations
+            for plan in map(self._plan, np.ndindex(self._leading))
         )
+
+    def _plan(self, index: tuple[int, ...]) -> Any:
+        """The plan for a volume's channel; None without --auto, or if it is empty."""
+        return self._plans.get(self._channel(index))
 
     @property
     def _leading(self) -> tuple[int, ...]:

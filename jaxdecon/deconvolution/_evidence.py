@@ -10,13 +10,17 @@ import numpy as np
 
 from ..metrics import Whiteness
 from ..operators import Convolution
+from ..psf import crop_to_energy
 from ._comparison import BackProjectorComparison, compare_back_projectors
 from ._counts import to_counts
+from ._defects import defects
 from ._light import Light
-from ._pilot import iterate, pilot_object, simulate
+from ._pilot import PILOT_ITERATIONS, SHARPER, iterate, pilot_object, simulate
 from ._problem import Problem
 from ._psf_fit import (
+    endless_fault,
     finest_periods,
+    noise_fault,
     residual_fault,
     sampling_faults,
     spectral_fault,
@@ -24,6 +28,8 @@ from ._psf_fit import (
 )
 from ._sample import brightest_part
 
+NEGLIGIBLE = 1e-4
+"""Of the PSF's energy, far out: left away for planning."""
 LEAST_SNR = 2.0
 """Signal to noise in the brightest voxels below which no plan can be relied on."""
 
@@ -35,34 +41,39 @@ class Evidence:
     Attributes:
         light: of the image.
         psf: with unit sum.
+        defects: voxels that are no data, in words.
         kernels: the limits that its OTF sets.
-        shape: of the image.
+        image: the whole image.
         simulated: problem with an image of `pilot`, of the shape of the part examined.
         pilot: the object of the simulation, inside the field.
         periods: finest periods of the image's detail along each axis, voxels.
         expected_periods: those of the simulation.
-        residual: whiteness of what the pilot leaves of the image.
+        endless: whether photons that were held out were predicted better to the last.
+        residual: whiteness of what a fit leaves of the image.
         expected_residual: that of what the same steps leave of the simulation.
     """
 
     light: Light
     psf: np.ndarray
+    defects: tuple[str, ...]
     kernels: BackProjectorComparison
-    shape: tuple[int, ...]
+    image: np.ndarray
     simulated: Problem
     pilot: jax.Array
     periods: tuple[float, ...]
     expected_periods: tuple[float, ...]
+    endless: bool
     residual: Whiteness
     expected_residual: Whiteness
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """Pairs of a topic and what was found."""
         light, part = self.light, self.simulated.data.shape
-        if part != self.shape:
+        whole = self.image.shape
+        if part != whole:
             yield (
                 "image",
-                f"judged by {_times(part)} of {_times(self.shape)} voxels, where it is "
+                f"judged by {_times(part)} of {_times(whole)} voxels, where it is "
                 f"brightest",
             )
         yield (
@@ -100,19 +111,36 @@ class Evidence:
                 f"signal to noise is {light.snr:.2g} in the brightest voxels: little "
                 f"can be gained"
             )
-        yield from sampling_faults(self.psf, self.shape, kernels.width, kernels.cutoffs)
+        yield from sampling_faults(
+            self.psf, self.image.shape, kernels.width, kernels.cutoffs
+        )
+        yield from self.defects
         yield from spectral_fault(self.psf, self.periods, self.expected_periods)
+        yield from endless_fault(self.endless, light.peak)
+        yield from noise_fault(self.residual, self.expected_residual)
         yield from residual_fault(self.residual, self.expected_residual)
+
+    @property
+    def fits(self) -> bool:
+        """Whether the residual is as white as it should be."""
+        return not any(residual_fault(self.residual, self.expected_residual))
 
 
 def examine(
     image: jax.Array, psf: jax.Array, light: Light, *, boundary: str, key: jax.Array
 ) -> Evidence:
     """Fit an image with a PSF of unit sum, simulate it, and compare the two."""
+    psf = crop_to_energy(psf, 1 - NEGLIGIBLE)
+    psf = psf / psf.sum()
     cut = image[brightest_part(np.asarray(image), psf.shape)]
     if cut.shape != image.shape and boundary == "periodic":
         boundary = "extend"  # the part is not periodic, if the whole is
     counts = to_counts(cut, gain=light.camera.gain, offset=light.camera.offset)
+    if not counts.max() > 0:
+        raise ValueError(
+            f"`image` holds less than one photon in every voxel, if "
+            f"{light.camera.gain} units are one; check `gain` and `offset`."
+        )
     operator = Convolution.from_psf(psf, cut.shape, boundary=boundary)
     problem = Problem(
         data=counts,
@@ -122,17 +150,20 @@ def examine(
     split, noise, halves = jax.random.split(key, 3)
     pilot, count = pilot_object(problem, split)
     simulated = simulate(problem, pilot, noise)
+    fitted = jnp.ceil(count / SHARPER).astype(int)  # where no noise is fitted yet
     return Evidence(
         light=light,
         psf=np.asarray(psf),
+        defects=tuple(defects(np.asarray(cut), np.asarray(psf), light)),
         kernels=compare_back_projectors(psf, kinds=()),
-        shape=image.shape,
+        image=np.asarray(image),
         simulated=simulated,
         pilot=operator.image_region(pilot),
         periods=finest_periods(counts, halves),
         expected_periods=finest_periods(simulated.data, halves),
-        residual=whiteness(problem, pilot),
-        expected_residual=whiteness(simulated, iterate(simulated, count)),
+        endless=int(count) >= SHARPER * PILOT_ITERATIONS,
+        residual=whiteness(problem, iterate(problem, fitted)),
+        expected_residual=whiteness(simulated, iterate(simulated, fitted)),
     )
 
 
@@ -141,4 +172,7 @@ def _times(shape: Sequence[int]) -> str:
 
 
 def _join(periods: Sequence[float]) -> str:
-    return " x ".join("2 or less" if math.isnan(p) else f"{p:.3g}" for p in periods)
+    words = {math.inf: "none", 2.0: "2 or less"}
+    return " x ".join(
+        "?" if math.isnan(p) else words.get(p, f"{p:.3g}") for p in periods
+    )

@@ -14,6 +14,11 @@ BRIGHT = 0.999
 """Quantile of the voxels that stands for the brightest, hot ones left out."""
 LIKELY_PHOTONS, MOST_PHOTONS = 1e5, 1e6
 """In the brightest voxel: more than cameras hold; and the most that is ever assumed."""
+READ_SHARE, DIM_GROUPS = 0.3, 4
+"""Read noise is seen where it adds this share to the variance of the dimmest of the
+groups of patches."""
+MOST_MEASURED = 2**24
+"""Voxels in which noise and background are looked for."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,15 +27,18 @@ class Camera:
 
     Attributes:
         gain: units of the image per photon.
-        offset: units without light.
+        offset: units at which the noise vanishes: without light, less the variance of
+            the read noise over the gain (Snyder et al. 1995).
         reason: where these come from.
         doubt: what may be wrong with them; None if nothing is known to be.
+        given: whether the user said the gain.
     """
 
     gain: float
     offset: float
     reason: str
     doubt: str | None = None
+    given: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,13 +65,14 @@ class Light:
     @property
     def doubt(self) -> str | None:
         """What may be wrong with gain and offset; None if nothing is known to be."""
-        if self.camera.doubt is None and self.peak > LIKELY_PHOTONS:
-            return (
-                f"{self.peak:.2g} photons in the brightest voxels are more than "
-                f"cameras hold: the noise was filtered, averaged or never there; give "
-                f"gain and offset, or expect too many iterations"
-            )
-        return self.camera.doubt
+        if self.camera.doubt is not None or self.peak <= LIKELY_PHOTONS:
+            return self.camera.doubt
+        advice = "check the gain" if self.camera.given else "give gain and offset"
+        return (
+            f"{self.peak:.2g} photons in the brightest voxels are more than cameras "
+            f"hold: the noise was filtered, averaged or never there; {advice}, or "
+            f"expect too many iterations"
+        )
 
 
 def measure_light(
@@ -73,30 +82,76 @@ def measure_light(
     offset: float | None,
     background: float | None,
 ) -> Light:
-    """The light of an image, by what is given and what its noise tells."""
-    if gain is not None:
-        check_positive("gain", gain)
-        camera = Camera(gain=gain, offset=offset or 0.0, reason="as given")
+    """The light of an image, by what is given and what its noise tells.
+
+    Raises:
+        ValueError: numbers that are not finite, a gain that is not positive, a
+            background below the offset.
+    """
+    _check_given(gain, offset, background)
+    part = _some_planes(image)
+    noise = estimate_noise(part)
+    if gain is None:
+        camera = _measured(part, noise, offset)
     else:
-        camera = _measured(image, offset)
+        camera = _given(noise, gain, offset or 0.0)
     if background is None:
-        background = max(estimate_background(image), camera.offset)
-    bright = float(np.quantile(image, BRIGHT))
+        background = max(estimate_background(part), camera.offset)
+    return with_background(image, camera, float(background))
+
+
+def with_background(image: np.ndarray, camera: Camera, background: float) -> Light:
+    """The light of an image whose camera and background are known."""
+    bright = float(np.quantile(_some_planes(image), BRIGHT))
     if bright <= background:
         bright = float(image.max())
     peak = max(bright - background, 0.0) / camera.gain
     all_light = max(bright - camera.offset, 0.0) / camera.gain
     snr = peak / math.sqrt(all_light) if all_light > 0 else 0.0
-    return Light(camera=camera, background=float(background), peak=peak, snr=snr)
+    return Light(camera=camera, background=background, peak=peak, snr=snr)
 
 
-def _measured(image: np.ndarray, offset: float | None) -> Camera:
+def _check_given(gain, offset, background) -> None:
+    if gain is not None:
+        check_positive("gain", gain)
+    for name, value in (("offset", offset), ("background", background)):
+        if value is not None and not math.isfinite(value):
+            raise ValueError(f"`{name}` is {value}; a finite number is needed.")
+    if background is not None and background < (offset or 0.0):
+        raise ValueError(
+            f"`background` is {background} and `offset` {offset or 0.0}; the "
+            f"background holds the offset, and cannot be below it."
+        )
+
+
+def _some_planes(image: np.ndarray) -> np.ndarray:
+    """Planes at equal distances, if an image has very many voxels."""
+    step = math.ceil(image.size / MOST_MEASURED)
+    return image[::step] if image.ndim == 3 else image
+
+
+def _given(noise: NoiseEstimate, gain: float, offset: float) -> Camera:
+    """A camera of which the user knows gain and offset, but not the read noise."""
+    photons = gain * (noise.means - offset)
+    excess = np.median((noise.variances - photons)[:DIM_GROUPS]) if photons.size else 0
+    dim = abs(np.median(photons[:DIM_GROUPS])) if photons.size else 0
+    if noise.gain > 0 and excess > READ_SHARE * dim:
+        read = math.sqrt(excess)
+        return Camera(
+            gain=gain,
+            offset=offset - excess / gain,
+            reason=f"as given, less the variance of a read noise of {read:.3g} units",
+            given=True,
+        )
+    return Camera(gain=gain, offset=offset, reason="as given", given=True)
+
+
+def _measured(image: np.ndarray, noise: NoiseEstimate, offset: float | None) -> Camera:
     """The camera of an image, by its noise."""
-    noise = estimate_noise(image)
     if not offset and counts_fault(image, noise) is None:
         doubt = (
-            "whether the numbers are photon counts could not be measured (too few "
-            "voxels, too even, or no noise): if not, give gain and offset"
+            "whether the numbers are photon counts could not be measured; if they are "
+            "not, give gain and offset"
         )
         return Camera(
             gain=1.0,
@@ -117,12 +172,15 @@ def _measured(image: np.ndarray, offset: float | None) -> Camera:
 def _guess(image, noise: NoiseEstimate, finest: float, offset: float) -> Camera:
     """Numbers that give the noise of the median intensity, if it is seen at all."""
     middle = float(np.median(image)) - offset
-    level = 0.0 if math.isnan(noise.level) else noise.level
+    unknown = math.isnan(noise.level)
+    level = 0.0 if unknown else noise.level
     gain = max(level**2 / middle if middle > 0 else 0.0, finest)
     return Camera(
         gain=gain if gain > 0 else 1.0,
         offset=offset,
-        reason=f"guessed from a noise of {level:.3g} units",
+        reason="guessed: too few voxels to see noise in"
+        if unknown
+        else f"guessed from a noise of {level:.3g} units",
         doubt="the noise does not grow with intensity as photons' does (denoised, "
         "interpolated, simulated without it, or too few voxels): give gain and offset",
     )

@@ -66,16 +66,24 @@ def estimate_noise(image: ArrayLike) -> NoiseEstimate:
     array = as_float_array("image", image)
     check_finite("image", array)
     means, variances = patch_noise(np.asarray(array, float))
-    unknown = NoiseEstimate(np.nan, np.nan, np.nan, means, variances)
+    level = _level(variances)
+    noisy = variances > 0  # masked and saturated parts say nothing
+    means, variances = means[noisy], variances[noisy]
     if means.size < LEAST_BLOCKS:
-        return unknown
+        return NoiseEstimate(np.nan, np.nan, level, means, variances)
     groups = np.array_split(np.argsort(means), BINS)
     means = np.array([np.median(means[g]) for g in groups])
     variances = np.array([np.median(variances[g]) for g in groups]) / MEDIAN_SHARE
-    level = float(np.sqrt(np.median(variances)))
     gain = offset = np.nan
     if np.ptp(means) > 0 and variances.min() > 0:
         fit, errors = np.polyfit(means, variances, 1, w=1 / variances, cov=True)
         if fit[0] > SIGNIFICANT * np.sqrt(errors[0, 0]):
             gain, offset = fit[0], -fit[1] / fit[0]
     return NoiseEstimate(float(gain), float(offset), level, means, variances)
+
+
+def _level(variances: np.ndarray) -> float:
+    """Standard deviation of the noise of the median patch; NaN if there is none."""
+    if not variances.size:
+        return np.nan
+    return float(np.sqrt(np.median(variances) / MEDIAN_SHARE))

@@ -1,6 +1,7 @@
 """Choose how to deconvolve an image, with reasons."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import jax
@@ -11,9 +12,9 @@ from jax.typing import ArrayLike
 from .._core._check import check_choice, check_image, check_psf
 from ..operators import BOUNDARIES, Convolution
 from ._driver import deconvolve
-from ._evidence import examine
+from ._evidence import Evidence, examine
 from ._inputs import warn_about_psf
-from ._light import measure_light
+from ._light import Light, measure_light, with_background
 from ._result import Result
 from ._trials import Trial, candidates, rehearse
 
@@ -24,7 +25,8 @@ class Plan:
 
     Attributes:
         gain: units of the image per photon.
-        offset: units without light.
+        offset: units at which the noise vanishes: without light, less the variance of
+            the read noise over the gain.
         background: offset and stray light, in units.
         boundary: as for `richardson_lucy`.
         choice: the scheme chosen, with its number of iterations.
@@ -121,9 +123,9 @@ def plan(
        of the photons); whether the residual of a fit with it is as white as that of a
        simulation (`residual_whiteness`). A PSF that is too narrow shows in none of
        these: a smoother object explains the data as well.
-    3. Trials: six schemes deconvolve a simulation of the data, whose object is known
-       (as in `Rehearsal`). Of those that come within a share of the least error, the
-       one with the fewest iterations is chosen, with its best number of iterations:
+    3. Trials: five or six schemes deconvolve a simulation of the data, whose object is
+       known (as in `Rehearsal`). Of those that come within a share of the least error,
+       the one with the fewest iterations is chosen, with its best number of iterations:
        a fixed number, so that blocks, channels and time points are treated alike.
 
     Large volumes are judged by a part (a grid of some 2^20 voxels, PSF included), where
@@ -133,8 +135,11 @@ def plan(
         image: (z, y, x) or (y, x), non-negative, in the camera's units or in photons.
         psf: centred on n // 2.
         gain: units per photon; None: measured.
-        offset: units without light; None: 0 if the gain is given, else measured.
-        background: offset and stray light, in units; None: measured.
+        offset: units without light; None: 0 if the gain is given, else measured. With
+            a given gain, read noise that is seen in the dim parts lowers it by its
+            variance over the gain.
+        background: offset and stray light, in units; None: the level of the darkest
+            parts, or less if the PSF does not fit with it.
         boundary: as for `richardson_lucy`.
         within: share of the least error that fewer iterations may cost.
         key: of `jax.random.key`, for photons; None: always the same.
@@ -143,8 +148,9 @@ def plan(
         A `Plan`: `print(plan.explain())`, then `plan.run(image, psf)`.
 
     Raises:
-        ValueError: unusable image or PSF, nothing above the background, a gain that
-            is not positive, an unknown boundary.
+        ValueError: unusable image or PSF, nothing above the background or less than
+            one photon per voxel, numbers that contradict each other, an unknown
+            boundary.
 
     Example:
         >>> import numpy as np, jaxdecon as jd
@@ -177,7 +183,13 @@ def plan(
             f"`image` has nothing above its background of {light.background:.6g}."
         )
     key = jax.random.key(0) if key is None else key
-    found = examine(image, psf / psf.sum(), light, boundary=boundary, key=key)
+    look = functools.partial(
+        examine, image, psf / psf.sum(), boundary=boundary, key=key
+    )
+    found = look(light)
+    if background is None and not found.fits:
+        found = _with_less_background(look, found)
+        light = found.light
     trials = tuple(
         rehearse(trial, found.simulated, found.psf, found.pilot)
         for trial in candidates(found.kernels.width, found.kernels.resolution)
@@ -195,6 +207,21 @@ def plan(
         evidence=tuple(found.lines()),
         warnings=tuple(found.warnings()),
     )
+
+
+def _with_less_background(look: Callable[[Light], Evidence], found: Evidence):
+    """The evidence for the highest background with which the PSF fits, if one does.
+
+    In images with structure everywhere the darkest parts are not dark.
+    """
+    light = found.light
+    for share in (0.5, 0.0):
+        offset = light.camera.offset
+        level = offset + share * (light.background - offset)
+        lower = look(with_background(found.image, light.camera, level))
+        if lower.fits:
+            return lower
+    return found
 
 
 def _cheapest(trials: tuple[Trial, ...], within: float) -> Trial:

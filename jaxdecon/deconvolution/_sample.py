@@ -26,7 +26,9 @@ def brightest_part(image: np.ndarray, psf_shape: Sequence[int]) -> tuple[slice, 
 def part_shape(shape: Sequence[int], psf_shape: Sequence[int]) -> tuple[int, ...]:
     """At most 64 planes, and a square as large as is left for it."""
     planes = [min(n, MOST_PLANES) for n in shape[:-2]]
-    deep = math.prod(n + m for n, m in zip(planes, psf_shape[:-2], strict=True))
+    deep = math.prod(
+        n + min(m, 2 * n - 1) for n, m in zip(planes, psf_shape[:-2], strict=True)
+    )
     side = math.isqrt(MOST_VOXELS // deep)
     rows, columns = (
         min(n, max(side - m, LEAST_SIDE))
