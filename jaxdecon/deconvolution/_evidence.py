@@ -104,8 +104,7 @@ class Evidence:
     def warnings(self) -> Iterator[str]:
         """What may be wrong with image or PSF."""
         light, kernels = self.light, self.kernels
-        if light.doubt is not None:
-            yield light.doubt
+        yield from light.doubts()
         if light.snr < LEAST_SNR:
             yield (
                 f"signal to noise is {light.snr:.2g} in the brightest voxels: little "

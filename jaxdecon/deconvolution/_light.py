@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -50,12 +51,26 @@ class Light:
         background: offset and stray light, in units.
         peak: photons above the background in the brightest voxels.
         snr: of these voxels.
+        lowered_from: background that was found first, and with which the PSF does not
+            fit; None if it is that.
     """
 
     camera: Camera
     background: float
     peak: float
     snr: float
+    lowered_from: float | None = None
+
+    def doubts(self) -> Iterator[str]:
+        """What may be wrong with gain, offset and background."""
+        if self.camera_doubt is not None:
+            yield self.camera_doubt
+        if self.lowered_from is not None:
+            yield (
+                f"the background was lowered from {self.lowered_from:.4g}, the level "
+                f"of the darkest parts, to {self.background:.4g}, for the PSF to fit: "
+                f"structure is everywhere, or the PSF is wider than the image's"
+            )
 
     @property
     def dark(self) -> float:
@@ -63,7 +78,7 @@ class Light:
         return max(self.background - self.camera.offset, 0.0) / self.camera.gain
 
     @property
-    def doubt(self) -> str | None:
+    def camera_doubt(self) -> str | None:
         """What may be wrong with gain and offset; None if nothing is known to be."""
         if self.camera.doubt is not None or self.peak <= LIKELY_PHOTONS:
             return self.camera.doubt

@@ -218,7 +218,8 @@ def _with_less_background(look: Callable[[Light], Evidence], found: Evidence):
     for share in (0.5, 0.0):
         offset = light.camera.offset
         level = offset + share * (light.background - offset)
-        lower = look(with_background(found.image, light.camera, level))
+        dimmer = with_background(found.image, light.camera, level)
+        lower = look(dataclasses.replace(dimmer, lowered_from=light.background))
         if lower.fits:
             return lower
     return found
