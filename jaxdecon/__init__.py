@@ -5,14 +5,19 @@ from typing import TYPE_CHECKING, Any
 
 from . import deconvolution as deconvolution
 from . import fourier as fourier
+from . import geometry as geometry
 from . import metrics as metrics
 from . import operators as operators
 from . import psf as psf
+from . import registration as registration
 from ._version import __version__ as __version__
 from .deconvolution import back_projector as back_projector
 from .deconvolution import deconvolve as deconvolve
 from .deconvolution import richardson_lucy as richardson_lucy
 from .deconvolution import wiener as wiener
+from .geometry import warp as warp
+from .registration import phase_correlation as phase_correlation
+from .registration import register as register
 
 if TYPE_CHECKING:
     from . import io as io

@@ -7,7 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jaxdecon as jd
-from jaxdecon.operators import Convolution, Crop, Downsample, Views, check_adjoint
+from jaxdecon.operators import (
+    Convolution,
+    Crop,
+    Downsample,
+    Views,
+    Warp,
+    check_adjoint,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -15,6 +22,16 @@ RNG = np.random.default_rng(0)
 def psf_of(shape):
     psf = RNG.random(shape).astype(np.float32)
     return psf / psf.sum()
+
+
+TILTED = np.array(
+    [
+        [0.95, 0.1, 0.0, 0.3],
+        [-0.1, 1.02, 0.1, -0.4],
+        [0.0, -0.2, 0.9, 0.6],
+        [0, 0, 0, 1],
+    ]
+)
 
 
 def zoo():
@@ -40,6 +57,8 @@ def zoo():
         "composition": Downsample.from_factor(2, (4, 3)) @ blur,
         "transpose": blur.T,
         "views": Views([blur, Crop.centred(blur.domain, (2, 3)) @ blur.T @ blur]),
+        "warp": Warp.from_matrix(TILTED, (6, 7, 8), (5, 9, 7)),
+        "warp in the plane": Warp.from_matrix(TILTED[1:, 1:], (7, 8), (6, 8)),
         "back projection": blur.back_projection(jnp.asarray(psf_of((3, 3)))),
     }
 

@@ -9,3 +9,4 @@ from ._convolution import Convolution as Convolution
 from ._grid import Crop as Crop
 from ._grid import Downsample as Downsample
 from ._views import Views as Views
+from ._warp import Warp as Warp

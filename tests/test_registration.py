@@ -1,0 +1,278 @@
+"""Registration: known poses come back, and wrong ones are not believed."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.ndimage
+
+import jaxdecon as jd
+from jaxdecon.geometry import MODELS, Transform, in_voxels
+from jaxdecon.registration import Status
+
+SHAPE = (40, 48, 44)
+
+
+class Blobs:
+    """A scene of Gaussian blobs that can be seen in any pose, without resampling."""
+
+    def __init__(self, seed=0, count=250, ndim=3):
+        rng = np.random.default_rng(seed)
+        self.places = rng.uniform(-12, 62, (count, ndim))
+        self.widths = rng.uniform(1.5, 3.0, count)
+        self.heights = rng.uniform(0.3, 1.0, count)
+
+    def image(self, shape, matrix, noise=0.01, seed=0):
+        """The volume whose voxel `matrix @ p` shows what is at the place p."""
+        there = self.places @ matrix[:-1, :-1].T + matrix[:-1, -1]
+        pull = np.linalg.inv(matrix)[:-1, :-1]
+        grid = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1)
+        volume = np.zeros(shape)
+        for place, width, height in zip(there, self.widths, self.heights, strict=True):
+            low = np.floor(place - 4.5 * width * 1.4).astype(int)
+            high = np.ceil(place + 4.5 * width * 1.4).astype(int) + 1
+            box = tuple(
+                slice(max(a, 0), min(b, n))
+                for a, b, n in zip(low, high, shape, strict=True)
+            )
+            if any(s.start >= s.stop for s in box):
+                continue
+            offset = (grid[box] - place) @ pull.T
+            volume[box] += height * np.exp(-0.5 * (offset**2).sum(-1) / width**2)
+        rng = np.random.default_rng(seed + 100)
+        return (volume + noise * rng.normal(size=shape)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def blobs():
+    return Blobs()
+
+
+@pytest.fixture(scope="module")
+def fixed(blobs):
+    return blobs.image(SHAPE, np.eye(4))
+
+
+def pose(model, seed=0, angle=0.12, shift=3.0, ndim=3):
+    """A matrix of a model about the centre of the fixed volume."""
+    rng = np.random.default_rng(seed)
+    centre = (np.array(SHAPE[:ndim]) - 1) / 2
+    zero = Transform.identity(model, centre)
+    values = angle * rng.uniform(-1, 1, zero.parameters.size) / 2
+    if model not in ("translation", "affine"):
+        turns = 3 if ndim == 3 else 1
+        direction = rng.normal(size=turns)
+        values[:turns] = angle * direction / np.linalg.norm(direction)
+    values[-ndim:] = shift * rng.uniform(-1, 1, ndim)
+    found = Transform(parameters=jnp.asarray(values), centre=zero.centre, model=model)
+    return np.asarray(found.matrix, float)
+
+
+def corner_error(found, truth, shape=SHAPE):
+    corners = np.array(np.meshgrid(*((0.0, n - 1.0) for n in shape))).reshape(
+        len(shape), -1
+    )
+    difference = np.asarray(found, float) - truth
+    moved = difference[:-1, :-1] @ corners + difference[:-1, -1:]
+    return np.linalg.norm(moved, axis=0).mean()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_poses_of_every_model_come_back(blobs, fixed, model):
+    truth = pose(model, seed=3)
+    moving = blobs.image(SHAPE, truth, seed=1)
+    found = jd.register(fixed, moving, model=model)
+    assert found.converged, found.message
+    assert corner_error(found.matrix, truth) < 0.05
+    Transform.from_matrix(found.matrix, model, (0, 0, 0))  # it is of the model
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_far_poses_are_found(blobs, fixed, seed):
+    truth = pose("rigid", seed=seed, angle=0.5, shift=8.0)
+    moving = blobs.image(SHAPE, truth, seed=1)
+    found = jd.register(fixed, moving, model="rigid")
+    assert found.converged, found.message
+    assert corner_error(found.matrix, truth) < 0.05
+
+
+def test_the_uncertainty_is_of_the_error_s_size(blobs, fixed):
+    ratios = []
+    for seed in range(6):
+        truth = pose("affine", seed=seed)
+        moving = blobs.image(SHAPE, truth, noise=0.1, seed=seed)
+        found = jd.register(fixed, moving)
+        ratios.append(corner_error(found.matrix, truth) / float(found.uncertainty))
+    assert 0.4 < np.median(ratios) < 2.5
+
+
+def test_volumes_of_other_sizes_and_voxels(blobs, fixed):
+    """A rigid motion in µm, seen with two kinds of voxels."""
+    sizes = (0.2, 0.2, 0.2), (0.4, 0.25, 0.25)
+    centre = (np.array(SHAPE) - 1) / 2 * 0.2
+    motion = Transform(
+        parameters=jnp.asarray([0.1, -0.05, 0.08, 0.5, -0.4, 0.3]),
+        centre=jnp.asarray(centre),
+        model="rigid",
+    )
+    truth = in_voxels(motion.matrix, *sizes)
+    moving = blobs.image((24, 42, 46), truth, seed=1)
+    found = jd.register(
+        fixed,
+        moving,
+        model="rigid",
+        fixed_voxel_size=sizes[0],
+        moving_voxel_size=sizes[1],
+    )
+    assert found.converged, found.message
+    assert corner_error(found.matrix, truth) < 0.05
+
+
+def test_units_and_offsets_do_not_matter(blobs, fixed):
+    truth = pose("rigid", seed=2)
+    moving = blobs.image(SHAPE, truth, seed=1)
+    found = jd.register(fixed, moving, model="rigid")
+    other = jd.register(1e4 * fixed + 500, -3 + 1e-3 * moving, model="rigid")
+    np.testing.assert_allclose(other.matrix, found.matrix, atol=2e-3)
+
+
+def test_planes_are_registered():
+    flat = Blobs(seed=1, count=80, ndim=2)
+    truth = pose("similarity", seed=1, ndim=2)
+    fixed, moving = (
+        flat.image(SHAPE[:2], m, seed=s) for s, m in enumerate((np.eye(3), truth))
+    )
+    found = jd.register(fixed, moving, model="similarity")
+    assert found.converged, found.message
+    assert corner_error(found.matrix, truth, SHAPE[:2]) < 0.05
+
+
+def test_right_angles_are_tried(blobs, fixed):
+    turned = np.ascontiguousarray(np.rot90(fixed, axes=(1, 2)))
+    found = jd.register(fixed, turned, model="rigid", start="turns")
+    assert found.converged, found.message
+    back = found.warp(turned, SHAPE)
+    np.testing.assert_allclose(back, fixed, atol=1e-2)
+
+
+def test_a_start_can_be_given(blobs, fixed):
+    truth = pose("rigid", seed=1, angle=1.0)
+    moving = blobs.image(SHAPE, truth, seed=1)
+    near = truth.copy()
+    near[:3, 3] += (1.0, -1.0, 0.5)
+    found = jd.register(fixed, moving, model="rigid", initial=near)
+    assert found.converged
+    assert corner_error(found.matrix, truth) < 0.05
+
+
+def test_masks_leave_out_what_moves_otherwise(blobs, fixed):
+    truth = pose("rigid", seed=4)
+    moving = blobs.image(SHAPE, truth, seed=1)
+    intruder = fixed.copy()
+    intruder[:, :14] = Blobs(seed=9).image(SHAPE, np.eye(4))[:, :14] * 3
+    mask = np.ones(SHAPE, bool)
+    mask[:, :14] = False
+    found = jd.register(intruder, moving, model="rigid", mask=mask)
+    assert found.converged, found.message
+    assert corner_error(found.matrix, truth) < 0.1
+
+
+def test_warp_brings_the_moving_volume_to_the_fixed_one(blobs, fixed):
+    truth = pose("affine", seed=6)
+    moving = blobs.image(SHAPE, truth, noise=0.0)
+    warped = jd.register(fixed, moving).warp(moving, SHAPE, order="cubic")
+    inner = (slice(8, -8),) * 3
+    assert np.corrcoef(warped[inner].ravel(), fixed[inner].ravel())[0, 1] > 0.99
+
+
+WRONG = {
+    "noise": lambda fixed: np.random.default_rng(0).normal(size=SHAPE),
+    "other content": lambda fixed: Blobs(seed=5).image(SHAPE, np.eye(4)),
+    "mirrored": lambda fixed: np.ascontiguousarray(fixed[::-1]),
+    "inverted": lambda fixed: -fixed,
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("model", ["rigid", "affine"])
+def test_what_does_not_fit_is_not_believed(fixed, wrong, model):
+    found = jd.register(fixed, WRONG[wrong](fixed), model=model)
+    assert not found.converged, found.message
+    with pytest.raises(RuntimeError, match="registration failed"):
+        found.raise_for_status()
+
+
+def test_too_few_iterations_are_told(blobs, fixed):
+    moving = blobs.image(SHAPE, pose("affine", seed=1), seed=1)
+    found = jd.register(fixed, moving, iterations=1)
+    assert found.status == Status.NOT_CONVERGED
+    assert "iterations" in found.message
+
+
+def test_batches_by_vmap(blobs, fixed):
+    truths = [pose("rigid", seed=s) for s in range(3)]
+    moving = np.stack([blobs.image(SHAPE, t, seed=1) for t in truths])
+
+    def one(moving):
+        return jd.register(fixed, moving, model="rigid", start="identity")
+
+    found = jax.vmap(one)(jnp.asarray(moving))
+    for matrix, truth in zip(found.matrix, truths, strict=True):
+        assert corner_error(matrix, truth) < 0.05
+    assert "batch element" in found.message
+
+
+BAD = {
+    "constant": ({"fixed": np.ones(SHAPE)}, "constant"),
+    "NaN": ({"fixed": np.full(SHAPE, np.nan)}, "NaN"),
+    "axes": ({"moving": np.eye(8)}, "axes"),
+    "model": ({"model": "elastic"}, "model"),
+    "metric": ({"metric": "mse"}, "metric"),
+    "start": ({"start": "luck"}, "start"),
+    "initial": ({"initial": np.diag([1.0, 1.0, 0.0, 1.0])}, "singular"),
+    "small initial": ({"initial": np.eye(3)}, "initial"),
+    "mask": ({"mask": np.ones((2, 2, 2))}, "mask"),
+    "empty mask": ({"mask": np.zeros(SHAPE)}, "nothing"),
+    "size": ({"fixed_voxel_size": (1.0, 2.0)}, "fixed_voxel_size"),
+    "one size": ({"moving_voxel_size": 1.0}, "both are needed"),
+    "zero size": ({"fixed_voxel_size": 0.0}, "positive"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_refused(fixed, case):
+    options, message = BAD[case]
+    arguments = {"fixed": fixed, "moving": fixed, **options}
+    with pytest.raises((ValueError, TypeError), match=message):
+        jd.register(**arguments)
+
+
+@pytest.mark.parametrize("shift", [(5, -3, 10), (-9, 14, 0), (0, 0, 0)])
+def test_whole_shifts_by_phase(shift):
+    rng = np.random.default_rng(0)
+    large = scipy.ndimage.gaussian_filter(rng.normal(size=(60, 70, 64)), 1.5)
+    start = np.array((16, 16, 12))
+    size = np.array((28, 36, 40))
+
+    def cut(at):
+        return large[tuple(slice(a, a + n) for a, n in zip(at, size, strict=True))]
+
+    found = jd.phase_correlation(cut(start + shift), cut(start))
+    np.testing.assert_allclose(found, shift, atol=0.05)
+
+
+def test_parts_of_a_voxel_by_phase():
+    blobs = Blobs(seed=3, count=80, ndim=2)
+    shift = (2.35, -4.6)
+    moved = np.eye(3)
+    moved[:2, 2] = shift
+    fixed, moving = (blobs.image((64, 72), m, seed=0) for m in (np.eye(3), moved))
+    found = jd.phase_correlation(fixed, moving)
+    np.testing.assert_allclose(found, shift, atol=0.15)
+
+
+def test_phase_correlation_needs_one_shape(fixed):
+    with pytest.raises(ValueError, match="equal ones"):
+        jd.phase_correlation(fixed, fixed[1:])
+    with pytest.raises(ValueError, match="constant"):
+        jd.phase_correlation(fixed, np.ones(SHAPE))
