@@ -12,16 +12,17 @@ from ._deconvolve import deconvolve
 from ._demo import demo
 from ._info import info
 from ._psf import psf
+from ._register import register
 from ._selftest import selftest
 
 app = typer.Typer(
-    help="Deconvolve fluorescence microscopy volumes, on CPU or GPU.",
+    help="Deconvolve and register fluorescence microscopy volumes, on CPU or GPU.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (deconvolve, psf, demo, info, selftest):
+for command in (deconvolve, register, psf, demo, info, selftest):
     app.command()(command)
 
 
@@ -40,7 +41,7 @@ def main(
         ),
     ] = False,
 ) -> None:
-    """Deconvolve fluorescence microscopy volumes, on CPU or GPU."""
+    """Deconvolve and register fluorescence microscopy volumes, on CPU or GPU."""
 
 
 BAD_INPUT = (ValueError, TypeError, FileNotFoundError, FileExistsError, ImportError)
