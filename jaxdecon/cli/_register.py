@@ -9,11 +9,6 @@ import typer
 from ._console import progress_bar, say, start_jax
 from ._optics import parse_voxel_size
 
-HEADER = (
-    "From voxels of the fixed to voxels of the moving volume, on (z, y, x, 1): "
-    "warped(p) = moving(matrix @ p)"
-)
-
 
 def register(
     fixed: Annotated[Path, typer.Argument(metavar="FIXED", help="The one that stays.")],
@@ -53,7 +48,10 @@ def register(
         ),
     ] = None,
     matrix: Annotated[
-        Path | None, typer.Option(help="Text file for the matrix, 4 x 4.")
+        Path | None,
+        typer.Option(
+            help="File for the matrix: .txt (z, y, x), .tmx (x, y, z) or .tfm (ITK)."
+        ),
     ] = None,
     order: Annotated[
         str, typer.Option(help="Interpolation of the output: linear or cubic.")
@@ -90,7 +88,7 @@ def register(
     images = [_with_size(io.read(path), voxel_size, path) for path in (fixed, moving)]
     start_jax()
     if apply is not None:
-        pose = _read_matrix(apply)
+        pose = _read_matrix(apply, images)
     else:
         volumes = [
             _volume(image, channel, option)
@@ -103,8 +101,7 @@ def register(
         ]
         pose = _register(images, volumes, model, start, initial)
     if matrix is not None:
-        with io.atomic_target(matrix, overwrite=overwrite) as partial:
-            np.savetxt(partial, pose, fmt="%.10g", header=HEADER)
+        io.write_matrix(matrix, pose, overwrite=overwrite, **_sizes(images))
         say(f"wrote {matrix}")
     if output is not None:
         _write(output, images, pose, order, overwrite)
@@ -144,7 +141,7 @@ def _register(images, volumes, model, start, initial) -> np.ndarray:
         *volumes,
         model=model,
         start=start,
-        initial=None if initial is None else _read_matrix(initial),
+        initial=None if initial is None else _read_matrix(initial, images),
         fixed_voxel_size=sizes[0] if known else None,
         moving_voxel_size=sizes[1] if known else None,
     )
@@ -153,14 +150,20 @@ def _register(images, volumes, model, start, initial) -> np.ndarray:
     return np.asarray(found.matrix, float)
 
 
-def _read_matrix(path: Path) -> np.ndarray:
+def _read_matrix(path: Path, images) -> np.ndarray:
+    from .. import io
     from ..geometry import check_matrix
 
-    try:
-        values = np.loadtxt(path)
-    except ValueError as error:
-        raise ValueError(f"{path} is no matrix of numbers: {error}") from None
-    return check_matrix(str(path), values)
+    return check_matrix(str(path), io.read_matrix(path, **_sizes(images)))
+
+
+def _sizes(images) -> dict[str, Any]:
+    """Voxel sizes of both files, where they are known."""
+    names = ("fixed_voxel_size", "moving_voxel_size")
+    return {
+        name: None if None in image.voxel_size else image.voxel_size
+        for name, image in zip(names, images, strict=True)
+    }
 
 
 def _write(output, images, pose, order, overwrite) -> None:

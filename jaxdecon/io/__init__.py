@@ -9,3 +9,6 @@ from ._files import read as read
 from ._files import write as write
 from ._image import Image as Image
 from ._image import stack_time as stack_time
+from ._matrices import MATRIX_FORMATS as MATRIX_FORMATS
+from ._matrices import read_matrix as read_matrix
+from ._matrices import write_matrix as write_matrix
