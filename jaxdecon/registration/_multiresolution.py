@@ -15,7 +15,7 @@ from ._starts import best_poses
 
 KEPT = 6
 """Starts that are refined."""
-COARSE_TOLERANCE, FINE_TOLERANCE = 0.03, 0.01
+COARSE_TOLERANCE, FINE_TOLERANCE = 0.1, 0.05
 """Voxels of a level that the last step moves the corners by, at most."""
 
 

@@ -85,10 +85,12 @@ def soften(volume: jax.Array) -> tuple[jax.Array, tuple[int, ...]]:
     for axis, n in enumerate(volume.shape):
         margins.append(2 if n >= LEAST_SOFT else 0)
         if margins[-1]:
-            line = jnp.moveaxis(volume, axis, 0)
-            line = jnp.concatenate([line[:1], line[:1], line, line[-1:], line[-1:]])
-            parts = [w * line[k : k + n] for k, w in enumerate((1, 4, 6, 4, 1))]
-            volume = jnp.moveaxis(sum(parts[1:], parts[0]) / 16, 0, axis)
+            wide = [(2, 2) if a == axis else (0, 0) for a in range(volume.ndim)]
+            line = jnp.pad(volume, wide, mode="edge")
+            a, b, c, d, e = (
+                jax.lax.slice_in_dim(line, k, k + n, axis=axis) for k in range(5)
+            )
+            volume = (a + e + 4 * (b + d) + 6 * c) / 16
     return volume, tuple(margins)
 
 

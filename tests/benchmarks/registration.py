@@ -7,9 +7,9 @@ Volumes of Gaussian blobs, rendered in two poses (nothing is resampled), each wi
 own noise; with FOLDER also the cases in its .npz files (`fixed`, `moving`, `matrix`).
 Error: mean distance of the eight corners from where they should be, voxels. Seconds:
 the least of several runs; "first" is the first call in this process, with compilation.
-Reach: poses turned by up to 30 degrees about any axis, shifted by up to a quarter of the
-size, scaled by 0.9 to 1.1; found are those within half a voxel. SimpleITK, itk-elastix,
-and antspyx take part if they are installed.
+Reach: poses turned by up to 30 degrees about any axis, shifted by up to a quarter of
+the size, scaled by 0.9 to 1.1; found are those within half a voxel. SimpleITK,
+itk-elastix and antspyx take part if they are installed.
 """
 
 import argparse
