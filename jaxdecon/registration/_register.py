@@ -11,31 +11,22 @@ from jax.typing import ArrayLike
 from .._core._check import check_choice, check_count, check_image, is_traced
 from ..geometry import MODELS
 from ..geometry._matrix import check_matrix, scaling
-from ..geometry._warp import overlap as overlap_of
-from ._correlation import significance
-from ._gauss_newton import corners
 from ._moments import Pair
 from ._multiresolution import (
-    Found,
     Setting,
-    pose,
     register_from,
     register_from_anywhere,
 )
 from ._phase import check_pair
 from ._pyramid import Level, plan_levels
-from ._result import Registration, judge
+from ._result import Registration
 from ._starts import right_angles, turns
+from ._verdict import finish
 
 METRICS = ("ncc",)
 STARTS = ("auto", "turns", "centre", "identity")
 COARSEST = 20
 """Voxels along the longest axis of the coarsest level, at most."""
-CORRELATED = 256 / 70
-"""Neighbours, along every axis, whose noise is one noise after the softening filter:
-the square of the sum of (1, 4, 6, 4, 1) over the sum of their squares."""
-ELSEWHERE = 3.0
-"""Voxels of the coarsest level between poses that are not the same."""
 
 
 def register(
@@ -125,12 +116,12 @@ def register(
     )
     given = _given_start(fixed, moving, start, initial, sizes)
     if given is not None:
-        return _finish(pair, register_from(pair, given[None], setting), setting)
+        return finish(pair, register_from(pair, given[None], setting), setting)
     vectors = turns(fixed.ndim) if start == "auto" else right_angles(fixed.ndim)
     if model == "translation":
         vectors = np.zeros_like(vectors[:1])
     found = register_from_anywhere(pair, jnp.asarray(vectors, fixed.dtype), setting)
-    return _finish(pair, found, setting)
+    return finish(pair, found, setting)
 
 
 def _levels(fixed_shape, moving_shape, sizes) -> tuple[Level, ...]:
@@ -195,75 +186,3 @@ def _given_start(fixed, moving, start, initial, sizes) -> jax.Array | None:
         middle_f, middle_m = ((np.asarray(v.shape) - 1) / 2 for v in (fixed, moving))
         matrix[:-1, -1] = middle_m - scale * middle_f
     return jnp.asarray(matrix, fixed.dtype)
-
-
-@jax.jit
-def _finish(pair: Pair, found: Found, setting: Setting) -> Registration:
-    """The pose with its uncertainty and whether to believe it."""
-    normal, d = found.search.normal, pair.fixed.ndim
-    smaller = min(pair.fixed.size, pair.moving.size)
-    scale_f, scale_m = (
-        jnp.asarray(s) for s in (setting.fixed_size, setting.moving_size)
-    )
-    covariance = _covariance(normal) * CORRELATED**d
-    best, rival = _best_and_rival(found, pair, setting)
-    inside = overlap_of(pair.moving.shape, found.matrix, pair.fixed.shape)
-    voxels = jnp.prod(scale_f) / jnp.prod(scale_m)
-    scale = jnp.where(pair.fixed.size == smaller, 1.0, voxels)
-    share = scale * inside.mean() * pair.fixed.size / smaller
-    return Registration(
-        matrix=found.matrix,
-        ncc=normal.ncc,
-        overlap=jnp.minimum(share, 1.0),
-        iterations=found.counts,
-        uncertainty=_corner_error(covariance, found, pair, setting),
-        covariance=covariance,
-        status=judge(
-            matrix=found.matrix,
-            physical=found.matrix[:d, :d] * scale_m[:, None] / scale_f[None, :],
-            done=found.search.done,
-            ncc=normal.ncc,
-            overlap=share,
-            best=best,
-            rival=rival,
-        ),
-    )
-
-
-def _covariance(normal) -> jax.Array:
-    """Of the parameters: residual variance times the inverse of the normal matrix."""
-    gain = normal.both / jnp.maximum(normal.warped, 1e-30)
-    left = jnp.maximum(normal.fixed - gain * normal.both, 0)
-    variance = left / jnp.maximum(normal.weight - normal.hessian.shape[0], 1)
-    diagonal = jnp.maximum(jnp.diagonal(normal.hessian), 1e-30)
-    scale = 1 / jnp.sqrt(diagonal)
-    scaled = normal.hessian * jnp.outer(scale, scale)
-    inverse = jnp.linalg.inv(scaled + 1e-6 * jnp.eye(scale.size, dtype=scale.dtype))
-    return variance / jnp.maximum(gain**2, 1e-30) * inverse * jnp.outer(scale, scale)
-
-
-def _corner_error(covariance, found: Found, pair: Pair, setting: Setting) -> jax.Array:
-    """Root mean square displacement of the corners, voxels of the moving volume."""
-    points = jnp.asarray(corners(pair.fixed.shape), pair.fixed.dtype)
-
-    def places(parameters):
-        matrix = pose(parameters, found.base, setting)
-        return points @ matrix[:-1, :-1].T + matrix[:-1, -1]
-
-    slopes = jax.jacfwd(places)(found.search.parameters)
-    variance = jnp.einsum("pai,ij,paj->p", slopes, covariance, slopes)
-    return jnp.sqrt(jnp.maximum(variance.mean(), 0))
-
-
-def _best_and_rival(found: Found, pair: Pair, setting: Setting):
-    """Significance on the coarsest level, of the best pose and of one elsewhere."""
-    points = jnp.asarray(corners(pair.fixed.shape), pair.fixed.dtype)
-    places = found.rival_matrices[:, :-1, :-1] @ points.T
-    places = places + found.rival_matrices[:, :-1, -1:]
-    scores = significance(found.rivals, found.rival_weights)
-    scores = jnp.where(jnp.isfinite(scores), scores, -jnp.inf)
-    best = scores.argmax()
-    apart = jnp.sqrt(((places - places[best]) ** 2).sum(1)).max(1)
-    factor = max(setting.levels[0].moving)
-    others = jnp.where(apart > ELSEWHERE * factor, scores, -jnp.inf)
-    return scores[best], others.max()
