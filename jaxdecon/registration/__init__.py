@@ -6,3 +6,5 @@ from ._register import STARTS as STARTS
 from ._register import register as register
 from ._result import Registration as Registration
 from ._result import Status as Status
+from ._series import SeriesRegistration as SeriesRegistration
+from ._series import register_series as register_series

@@ -32,6 +32,7 @@ class Normal:
         warped: g' g.
         fixed: f' f.
         both: g' f.
+        slopes: squares of the slopes of g along every axis, summed, (d,).
         weight: voxels that overlap.
     """
 
@@ -41,6 +42,7 @@ class Normal:
     warped: jax.Array
     fixed: jax.Array
     both: jax.Array
+    slopes: jax.Array
     weight: jax.Array
 
     @property
@@ -86,10 +88,10 @@ def normal_equations(pair: Pair, matrix_of: MatrixOf, parameters: jax.Array) -> 
 
     gram = moments(pair, entries(parameters))
     into = jax.jacfwd(entries)(parameters).reshape(d * (d + 1), -1)
-    return _reduce(gram, into)
+    return _reduce(gram, into, d)
 
 
-def _reduce(gram: jax.Array, into: jax.Array) -> Normal:
+def _reduce(gram: jax.Array, into: jax.Array, d: int) -> Normal:
     weight = gram[-1, -1]
     means = gram[-1] / jnp.maximum(weight, 1)
     centred = gram - weight * jnp.outer(means, means)
@@ -101,6 +103,7 @@ def _reduce(gram: jax.Array, into: jax.Array) -> Normal:
         warped=jnp.maximum(centred[-3, -3], 0),
         fixed=jnp.maximum(centred[-2, -2], 0),
         both=centred[-3, -2],
+        slopes=jnp.diagonal(centred)[d : d * (d + 1) : d + 1],
         weight=weight,
     )
 
@@ -172,7 +175,7 @@ def search(
     first = Search(
         parameters=start,
         candidate=start,
-        normal=_nothing(start),
+        normal=_nothing(start, pair.fixed.ndim),
         ncc=jnp.asarray(-jnp.inf, start.dtype),
         damping=jnp.asarray(FIRST_DAMPING / EASE, start.dtype),
         moved=jnp.asarray(jnp.inf, start.dtype),
@@ -184,7 +187,7 @@ def search(
     )
 
 
-def _nothing(parameters: jax.Array) -> Normal:
+def _nothing(parameters: jax.Array, ndim: int) -> Normal:
     """The normal equations before any pass: no step follows from them."""
     zero = jnp.zeros((), parameters.dtype)
     n = parameters.size
@@ -195,6 +198,7 @@ def _nothing(parameters: jax.Array) -> Normal:
         warped=zero,
         fixed=zero,
         both=zero,
+        slopes=jnp.zeros(ndim, parameters.dtype),
         weight=zero,
     )
 

@@ -12,8 +12,9 @@ from .._core._check import is_traced
 from .._core._pytree import pytree
 from ..geometry import warp
 
-LEAST_NCC = 0.2
-"""Correlation below which a pose is not believed."""
+LEAST_NCC, LEAST_SIGNIFICANCE = 0.2, 7.0
+"""Correlation below which a pose is not believed, and standard errors that it must be
+away from zero: the search finds the best of very many poses."""
 LEAST_OVERLAP = 0.1
 """Share of the smaller volume."""
 MOST_STRETCH, MOST_SHEAR = 2.0, 1.5
@@ -127,7 +128,7 @@ class Registration:
 
 
 def judge(
-    *, matrix, physical, done, ncc, overlap, best, rival, dtype=jnp.int32
+    *, matrix, physical, done, ncc, sure, overlap, best, rival, dtype=jnp.int32
 ) -> jax.Array:
     """The status of a pose.
 
@@ -136,6 +137,7 @@ def judge(
         physical: its linear part in physical space.
         done: whether the last step was small.
         ncc: correlation.
+        sure: standard errors that it is away from zero.
         overlap: share of the smaller volume.
         best: significance of the pose on the coarsest level.
         rival: that of the best one elsewhere.
@@ -147,7 +149,7 @@ def judge(
     checks = [
         (Status.NOT_CONVERGED, ~done),
         (Status.AMBIGUOUS, best < LEAST_LEAD * rival),
-        (Status.NO_CORRELATION, ncc < LEAST_NCC),
+        (Status.NO_CORRELATION, (ncc < LEAST_NCC) | (sure < LEAST_SIGNIFICANCE)),
         (Status.LITTLE_OVERLAP, overlap < LEAST_OVERLAP),
         (Status.IMPLAUSIBLE, (stretch > MOST_STRETCH) | sheared | mirrored),
         (Status.NOT_FINITE, ~jnp.isfinite(matrix).all()),

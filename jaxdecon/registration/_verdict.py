@@ -43,11 +43,22 @@ def finish(pair: Pair, found: Found, setting: Setting) -> Registration:
             physical=found.matrix[:d, :d] * scale_m[:, None] / scale_f[None, :],
             done=found.search.done,
             ncc=normal.ncc,
+            sure=significance(normal.ncc, _independent(normal)),
             overlap=share,
             best=best,
             rival=rival,
         ),
     )
+
+
+def _independent(normal: Normal) -> jax.Array:
+    """How many voxels of the overlap count as independent of each other.
+
+    Of content with a Gaussian autocorrelation, whose length follows from the power of
+    its slopes.
+    """
+    length = jnp.sqrt(normal.warped / jnp.maximum(normal.slopes, 1e-30))
+    return normal.weight / jnp.prod(jnp.maximum(length * jnp.pi**0.5, 1))
 
 
 def _covariance(normal: Normal) -> jax.Array:
