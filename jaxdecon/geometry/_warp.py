@@ -98,14 +98,13 @@ def overlap(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _linear(volume: jax.Array, matrix: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    return resample_linear(volume, matrix, shape)
+    return _linear_jit(volume, matrix, shape)
 
 
 @functools.partial(jax.jit, static_argnums=2)
-def resample_linear(
+def _linear_jit(
     volume: jax.Array, matrix: jax.Array, shape: tuple[int, ...]
 ) -> jax.Array:
-    """Linear resampling, border values outside; JAX may transpose it by itself."""
     return _by_planes(lambda at: sample(volume, at)[0], matrix, shape)
 
 

@@ -10,7 +10,8 @@ from jax.typing import ArrayLike
 from .._core._check import check_shape, is_traced
 from .._core._pytree import pytree, static
 from ..geometry._matrix import check_matrix
-from ..geometry._warp import overlap, resample_linear, spread
+from ..geometry._trilinear import sample
+from ..geometry._warp import coordinates, overlap, spread
 from ._base import LinearOperator, Shape, as_argument
 
 
@@ -60,8 +61,8 @@ class Warp(LinearOperator):
         """Resample the object `x`, of shape `domain`."""
         x = as_argument(x, self.domain, "Warp")
         matrix = self.matrix.astype(x.dtype)
-        seen = overlap(self.domain, matrix, self.range)
-        return jnp.where(seen, resample_linear(x, matrix, self.range), 0)
+        values, seen = sample(x, coordinates(matrix, self.range))
+        return jnp.where(seen, values, 0)
 
     def adjoint(self, y: ArrayLike) -> jax.Array:
         """Spread the image `y`, of shape `range`, over the object's voxels."""
