@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from .._core._pytree import pytree, static
 from .._core._sum import total
 from ..operators import Convolution
+from ._comparison import OMW_ALPHA
 from ._compose import richardson_lucy_scheme
 from ._driver import run
 from ._pilot import PATIENCE
@@ -19,7 +20,6 @@ from ._scheme import Scheme
 from ._stopping import Streak, Verdict
 
 MOST_MATCHED, MOST_UNMATCHED = 80, 15
-OMW_ALPHA = 0.005
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -42,7 +42,7 @@ def moments(pair: Pair, matrix: jax.Array) -> jax.Array:
 
     g(p) = moving(matrix @ p), f(p) = fixed(p); J are the derivatives of g with respect
     to the entries of the matrix' upper rows, for coordinates that run from -1 to 1
-    (`unit_grid`), row by row. Voxels outside the moving volume count for nothing.
+    (`unit_axis`), row by row. Voxels outside the moving volume count for nothing.
     Plane by plane: memory for one plane's columns.
 
     Args:
@@ -63,11 +63,10 @@ def moments(pair: Pair, matrix: jax.Array) -> jax.Array:
         return total + jnp.matmul(columns, columns.T, precision="highest"), None
 
     weights = pair.fixed_weight
-    if len(shape) == 2:
-        weight = None if weights is None else weights
-        return add(jnp.zeros((size, size), matrix.dtype), (None, pair.fixed, weight))[0]
-    places = unit_axis(shape[0], matrix.dtype)
     start = jnp.zeros((size, size), matrix.dtype)
+    if len(shape) == 2:
+        return add(start, (None, pair.fixed, weights))[0]
+    places = unit_axis(shape[0], matrix.dtype)
     return jax.lax.scan(add, start, (places, pair.fixed, weights))[0]
 
 
