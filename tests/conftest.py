@@ -12,6 +12,26 @@ import jaxdecon as jd
 CACHE = Path(tempfile.gettempdir()) / "jaxdecon-test-cache"
 jax.config.update("jax_compilation_cache_dir", str(CACHE / jax.__version__))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+MOST_MAPPINGS = 30_000
+"""Linux allows a process 65,530; a compiled program takes a dozen, and XLA crashes
+where there are no more."""
+
+
+class CompiledProgramsAreLetGo:
+    """Frees compiled programs between files, before there are too many."""
+
+    mappings = Path("/proc/self/maps")
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_teardown(self, item, nextitem):
+        if nextitem is None or nextitem.path == item.path or not self.mappings.exists():
+            return
+        if self.mappings.read_bytes().count(b"\n") > MOST_MAPPINGS:
+            jax.clear_caches()
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(CompiledProgramsAreLetGo())
 
 
 @pytest.fixture(scope="session")
