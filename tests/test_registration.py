@@ -8,39 +8,12 @@ import scipy.ndimage
 
 import jaxdecon as jd
 from jaxdecon.geometry import MODELS, Transform, in_voxels
+from jaxdecon.geometry._rotation import rotation
 from jaxdecon.registration import Status
+from jaxdecon.registration._guesses import by_moments
+from jaxdecon.registration._moments import Pair
 
-SHAPE = (40, 48, 44)
-
-
-class Blobs:
-    """A scene of Gaussian blobs that can be seen in any pose, without resampling."""
-
-    def __init__(self, seed=0, count=250, ndim=3):
-        rng = np.random.default_rng(seed)
-        self.places = rng.uniform(-12, 62, (count, ndim))
-        self.widths = rng.uniform(1.5, 3.0, count)
-        self.heights = rng.uniform(0.3, 1.0, count)
-
-    def image(self, shape, matrix, noise=0.01, seed=0):
-        """The volume whose voxel `matrix @ p` shows what is at the place p."""
-        there = self.places @ matrix[:-1, :-1].T + matrix[:-1, -1]
-        pull = np.linalg.inv(matrix)[:-1, :-1]
-        grid = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1)
-        volume = np.zeros(shape)
-        for place, width, height in zip(there, self.widths, self.heights, strict=True):
-            low = np.floor(place - 4.5 * width * 1.4).astype(int)
-            high = np.ceil(place + 4.5 * width * 1.4).astype(int) + 1
-            box = tuple(
-                slice(max(a, 0), min(b, n))
-                for a, b, n in zip(low, high, shape, strict=True)
-            )
-            if any(s.start >= s.stop for s in box):
-                continue
-            offset = (grid[box] - place) @ pull.T
-            volume[box] += height * np.exp(-0.5 * (offset**2).sum(-1) / width**2)
-        rng = np.random.default_rng(seed + 100)
-        return (volume + noise * rng.normal(size=shape)).astype(np.float32)
+from ._blobs import SHAPE, Blobs, corner_error, pose
 
 
 @pytest.fixture(scope="module")
@@ -51,30 +24,6 @@ def blobs():
 @pytest.fixture(scope="module")
 def fixed(blobs):
     return blobs.image(SHAPE, np.eye(4))
-
-
-def pose(model, seed=0, angle=0.12, shift=3.0, ndim=3):
-    """A matrix of a model about the centre of the fixed volume."""
-    rng = np.random.default_rng(seed)
-    centre = (np.array(SHAPE[:ndim]) - 1) / 2
-    zero = Transform.identity(model, centre)
-    values = angle * rng.uniform(-1, 1, zero.parameters.size) / 2
-    if model not in ("translation", "affine"):
-        turns = 3 if ndim == 3 else 1
-        direction = rng.normal(size=turns)
-        values[:turns] = angle * direction / np.linalg.norm(direction)
-    values[-ndim:] = shift * rng.uniform(-1, 1, ndim)
-    found = Transform(parameters=jnp.asarray(values), centre=zero.centre, model=model)
-    return np.asarray(found.matrix, float)
-
-
-def corner_error(found, truth, shape=SHAPE):
-    corners = np.array(np.meshgrid(*((0.0, n - 1.0) for n in shape))).reshape(
-        len(shape), -1
-    )
-    difference = np.asarray(found, float) - truth
-    moved = difference[:-1, :-1] @ corners + difference[:-1, -1:]
-    return np.linalg.norm(moved, axis=0).mean()
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -136,6 +85,30 @@ def test_units_and_offsets_do_not_matter(blobs, fixed):
     np.testing.assert_allclose(other.matrix, found.matrix, atol=2e-3)
 
 
+def test_moments_know_voxel_sizes():
+    """Their starts alone, of a body seen with voxels that are no cubes."""
+    grid = np.stack(np.meshgrid(*map(np.arange, (40, 60, 50)), indexing="ij"), -1)
+    sizes = (2.0, 0.5, 1.0)
+    turn = np.asarray(rotation(jnp.array([0.4, -0.3, 0.5])), float)
+    middle = (np.array(grid.shape[:3]) - 1) / 2 * sizes
+
+    def body(turn, shift):
+        there = (grid * sizes - middle - shift) @ turn
+        there = there - (0, 0.5, 0)
+        return np.exp(-0.5 * (there**2 / (25.0, 4.0, 9.0)).sum(-1)).astype(np.float32)
+
+    shift = np.array([1.0, -0.5, 2.0])
+    fixed, moving = body(np.eye(3), 0 * shift), body(turn, shift)
+    pair = Pair(fixed=jnp.asarray(fixed), moving=jnp.asarray(moving))
+    starts = np.asarray(by_moments(pair, (sizes, sizes)))
+    motion = np.eye(4)
+    motion[:3, :3], motion[:3, 3] = turn, middle + shift - turn @ middle
+    truth = in_voxels(motion, sizes, sizes)
+    errors = [corner_error(start, truth, fixed.shape) for start in starts]
+    assert min(errors) < 1.0
+    assert starts.shape == (5, 4, 4)
+
+
 def test_planes_are_registered():
     flat = Blobs(seed=1, count=80, ndim=2)
     truth = pose("similarity", seed=1, ndim=2)
@@ -153,6 +126,33 @@ def test_right_angles_are_tried(blobs, fixed):
     assert found.converged, found.message
     back = found.warp(turned, SHAPE)
     np.testing.assert_allclose(back, fixed, atol=1e-2)
+
+
+def test_moments_find_a_specimen_turned_far():
+    """A lone body with three axes, turned by two radians: beyond other starts."""
+    rng = np.random.default_rng(5)
+    blobs = Blobs(count=120)
+    middle = (np.array(SHAPE) - 1) / 2
+    blobs.places = middle + rng.normal(size=(120, 3)) * (9.0, 5.0, 2.5)
+    truth = pose("rigid", seed=2, angle=2.0, shift=2.0)
+    fixed, moving = (
+        blobs.image(SHAPE, m, seed=s) for s, m in ((0, np.eye(4)), (1, truth))
+    )
+    found = jd.register(fixed, moving, model="rigid", start="moments")
+    assert found.converged, found.message
+    assert corner_error(found.matrix, truth) < 0.1
+    assert not jd.register(fixed, moving, model="rigid", start="centre").converged
+
+
+@pytest.mark.parametrize("metric", ["ncc", "mi"])
+def test_projections_find_a_far_shift(blobs, fixed, metric):
+    truth = pose("rigid", seed=1, angle=0.1, shift=12.0)
+    moving = blobs.image(SHAPE, truth, seed=1)
+    found = jd.register(
+        fixed, moving, model="rigid", start="projections", metric=metric
+    )
+    assert found.converged, found.message
+    assert corner_error(found.matrix, truth) < 0.15
 
 
 def test_a_start_can_be_given(blobs, fixed):

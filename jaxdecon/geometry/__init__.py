@@ -3,6 +3,7 @@
 from ._matrix import check_matrix as check_matrix
 from ._matrix import in_micrometres as in_micrometres
 from ._matrix import in_voxels as in_voxels
+from ._resample import resample as resample
 from ._transform import MODELS as MODELS
 from ._transform import Transform as Transform
 from ._warp import ORDERS as ORDERS

@@ -20,14 +20,14 @@ def spline_coefficients(volume: jax.Array) -> jax.Array:
     """
     for axis in range(volume.ndim):
         if volume.shape[axis] > 1:
-            inverse = jnp.asarray(_inverse_filter(volume.shape[axis]), volume.dtype)
+            inverse = jnp.asarray(inverse_filter(volume.shape[axis]), volume.dtype)
             moved = jnp.moveaxis(volume, axis, -1)
             moved = jnp.matmul(moved, inverse.T, precision="highest")
             volume = jnp.moveaxis(moved, -1, axis)
     return volume
 
 
-def _inverse_filter(n: int) -> np.ndarray:
+def inverse_filter(n: int) -> np.ndarray:
     """The (n, n) matrix from samples to coefficients, mirrored about end voxels."""
     steps = np.arange(-REACH, REACH + 1)
     gain = -6 * POLE / (1 - POLE**2) * POLE ** abs(steps)
@@ -48,7 +48,7 @@ def sample_cubic(coefficients: jax.Array, at: Sequence[jax.Array]) -> jax.Array:
         low = jnp.clip(jnp.floor(c), 0, max(n - 2, 0))
         near = low.astype(jnp.int32)
         index.append([_mirror(near + k, n) for k in (-1, 0, 1, 2)])
-        weights.append(_weights(c - low) if n > 1 else None)
+        weights.append(spline_weights(c - low) if n > 1 else None)
     return _sum_over(coefficients.ravel(), coefficients.shape, index, weights)
 
 
@@ -57,7 +57,7 @@ def _mirror(i: jax.Array, n: int) -> jax.Array:
     return jnp.clip(jnp.where(i > n - 1, 2 * (n - 1) - i, i), 0, n - 1)
 
 
-def _weights(t: jax.Array) -> list[jax.Array]:
+def spline_weights(t: jax.Array) -> list[jax.Array]:
     """Of the four neighbours, at t between the second and the third."""
     u = 1 - t
     return [

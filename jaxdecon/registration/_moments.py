@@ -1,10 +1,15 @@
 """One pass over two volumes that yields all a second-order step needs."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
 from .._core._pytree import pytree, static
 from ..geometry._trilinear import is_inside, sample, sample_with_slope
+
+Pixelwise = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array, jax.Array]]
+"""From g and f to a weight, and to what takes the places of g and f."""
 
 
 @pytree
@@ -37,7 +42,9 @@ class Pair:
         return first, second
 
 
-def moments(pair: Pair, matrix: jax.Array) -> jax.Array:
+def moments(
+    pair: Pair, matrix: jax.Array, pixelwise: Pixelwise | None = None
+) -> jax.Array:
     """Inner products, over the overlap, of the columns J, g, f and 1.
 
     g(p) = moving(matrix @ p), f(p) = fixed(p); J are the derivatives of g with respect
@@ -49,32 +56,68 @@ def moments(pair: Pair, matrix: jax.Array) -> jax.Array:
         pair: the volumes.
         matrix: (d, d + 1), from unit coordinates of the fixed volume to voxels of the
             moving one.
+        pixelwise: further weights, and functions to take instead of g and f.
 
     Returns:
         (k, k), k = d (d + 1) + 3.
     """
-    shape = pair.fixed.shape
-    rows = jnp.stack([jnp.asarray(g, matrix.dtype) for g in _plane_grid(shape)])
-    size = len(shape) * (len(shape) + 1) + 3
+    size = len(pair.fixed.shape) * (len(pair.fixed.shape) + 1) + 3
+
+    def product(plane):
+        columns = _columns(pair, matrix, plane, pixelwise)
+        return jnp.matmul(columns, columns.T, precision="highest")
+
+    return over_planes(pair, product, jnp.zeros((size, size), matrix.dtype))
+
+
+def over_planes(pair: Pair, function, zero):
+    """The sum of a function of every plane's place, fixed values and weights."""
+    if pair.fixed.ndim == 2:
+        return function(planes(pair))
 
     def add(total, plane):
-        place, fixed, weight = plane
-        columns = _columns(pair, matrix, place, rows, fixed, weight)
-        return total + jnp.matmul(columns, columns.T, precision="highest"), None
+        return total + function(plane), None
 
-    weights = pair.fixed_weight
-    start = jnp.zeros((size, size), matrix.dtype)
-    if len(shape) == 2:
-        return add(start, (None, pair.fixed, weights))[0]
-    places = unit_axis(shape[0], matrix.dtype)
-    return jax.lax.scan(add, start, (places, pair.fixed, weights))[0]
+    return jax.lax.scan(add, zero, planes(pair))[0]
 
 
-def _columns(pair: Pair, matrix, place, rows, fixed, weight) -> jax.Array:
+def planes(pair: Pair):
+    """Places, values and weights of the fixed volume's planes; or those of its one."""
+    first = pair.fixed.ndim == 3
+    places = unit_axis(pair.fixed.shape[0], pair.fixed.dtype) if first else None
+    return places, pair.fixed, pair.fixed_weight
+
+
+def _columns(pair: Pair, matrix, plane, pixelwise: Pixelwise | None) -> jax.Array:
     """(k, voxels of a plane): square roots of the weights times J, g, f and 1."""
-    unit = list(rows) if place is None else [jnp.full(fixed.shape, place), *rows]
-    at = [sum(m * u for m, u in zip(r, unit, strict=False)) + r[-1] for r in matrix]
+    unit, at = where(pair, matrix, plane)
+    fixed = plane[1]
     g, slopes = sample_with_slope(pair.moving, at)
+    w = weight_at(pair, plane, unit, at)
+    if pixelwise is not None:
+        factor, g, fixed = pixelwise(g, fixed)
+        w = w * factor
+    whole = pixelwise is None and pair.fixed_weight is None
+    root = w if whole and pair.moving_weight is None else jnp.sqrt(w)
+    jacobian = [slope * u for slope in slopes for u in (*unit, 1.0)]
+    columns = [root * c for c in (*jacobian, g, fixed, jnp.ones_like(fixed))]
+    return jnp.stack(columns).reshape(len(columns), -1)
+
+
+def where(pair: Pair, matrix: jax.Array, plane):
+    """Unit coordinates of a plane's voxels, and where in the moving volume they go."""
+    place, fixed, _ = plane
+    y, x = (unit_axis(n, matrix.dtype) for n in fixed.shape)
+    unit = [jnp.broadcast_to(g, fixed.shape) for g in (y[:, None], x[None, :])]
+    if place is not None:
+        unit.insert(0, jnp.full(fixed.shape, place))
+    at = [sum(m * u for m, u in zip(r, unit, strict=False)) + r[-1] for r in matrix]
+    return unit, at
+
+
+def weight_at(pair: Pair, plane, unit, at) -> jax.Array:
+    """How much every voxel of a plane counts at a pose."""
+    _, fixed, weight = plane
     inside = is_inside(pair.moving.shape, at, pair.moving_margin)
     if pair.fixed_margin is not None:
         for u, n, m in zip(unit, pair.fixed.shape, pair.fixed_margin, strict=True):
@@ -84,20 +127,23 @@ def _columns(pair: Pair, matrix, place, rows, fixed, weight) -> jax.Array:
         w = w * weight
     if pair.moving_weight is not None:
         w = w * sample(pair.moving_weight, at)[0]
-    root = w if weight is None and pair.moving_weight is None else jnp.sqrt(w)
-    jacobian = [slope * u for slope in slopes for u in (*unit, 1.0)]
-    columns = [root * c for c in (*jacobian, g, fixed, jnp.ones_like(fixed))]
-    return jnp.stack(columns).reshape(len(columns), -1)
+    return w
+
+
+def warped_at(pair: Pair, rows: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The whole moving volume at a pose, and how much every voxel counts."""
+
+    def seen(plane):
+        unit, at = where(pair, rows, plane)
+        return sample(pair.moving, at)[0], weight_at(pair, plane, unit, at)
+
+    each = seen if pair.fixed.ndim == 2 else jax.vmap(seen)
+    return each(planes(pair))
 
 
 def unit_axis(n: int, dtype) -> jax.Array:
     """Coordinates of voxel centres, from about -1 to 1, zero in the middle."""
     return (jnp.arange(n, dtype=dtype) - (n - 1) / 2) * (2 / n)
-
-
-def _plane_grid(shape) -> list[jax.Array]:
-    y, x = (unit_axis(n, jnp.float32) for n in shape[-2:])
-    return [jnp.broadcast_to(g, shape[-2:]) for g in (y[:, None], x[None, :])]
 
 
 def from_unit(shape) -> jax.Array:

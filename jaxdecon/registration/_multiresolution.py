@@ -1,5 +1,7 @@
 """From coarse to fine: many starts, the best refined, under one program."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,14 +9,19 @@ import numpy as np
 from .._core._pytree import pytree, static
 from ..geometry import Transform
 from ..geometry._transform import parameter_count
-from ._correlation import significance
-from ._gauss_newton import Search, search
-from ._moments import Pair
-from ._pyramid import Level, from_level, reduce, soften
+from ._ascent import ascend
+from ._gauss_newton import MatrixOf, Search, look, rows_of, search
+from ._implicit import attach
+from ._local import local_agreement
+from ._metrics import Metric, Plain, score_at
+from ._moments import Pair, warped_at
+from ._pyramid import Level, edges, reduce, soften
 from ._starts import best_poses
 
 KEPT = 6
 """Starts that are refined."""
+ROUNDS = 3
+"""How often the finest level is searched again, with weights from the pose found."""
 COARSE_TOLERANCE, FINE_TOLERANCE = 0.1, 0.05
 """Voxels of a level that the last step moves the corners by, at most."""
 
@@ -25,20 +32,22 @@ class Found:
 
     Attributes:
         matrix: from fixed to moving voxels.
+        score: there.
         search: on the finest level, in parameters about `base`.
         base: the start that led there.
         counts: passes over the volumes on every level, coarse to fine.
-        rivals: correlation of every refined start on the coarsest level.
-        rival_weights: voxels over which.
+        history: (levels, most) score after every pass, NaN for none.
+        evidence: for every refined start on the coarsest level.
         rival_matrices: their poses.
     """
 
     matrix: jax.Array
+    score: jax.Array
     search: Search
     base: jax.Array
     counts: jax.Array
-    rivals: jax.Array
-    rival_weights: jax.Array
+    history: jax.Array
+    evidence: jax.Array
     rival_matrices: jax.Array
 
 
@@ -48,6 +57,8 @@ class Setting:
 
     Attributes:
         model: of the transform.
+        metric: what is raised.
+        robust: whether voxels count by how well their surroundings agree.
         levels: of the pyramid, coarse to fine.
         fixed_shape: of the fixed volume.
         fixed_size: voxel size.
@@ -56,6 +67,8 @@ class Setting:
     """
 
     model: str = static()
+    metric: Metric = static()
+    robust: bool = static(default=False)
     levels: tuple[Level, ...] = static()
     fixed_shape: tuple[int, ...] = static()
     fixed_size: tuple[float, ...] = static()
@@ -66,7 +79,6 @@ class Setting:
 @jax.jit
 def register_from_anywhere(pair: Pair, vectors: jax.Array, setting: Setting) -> Found:
     """Try all rotation vectors on the coarsest level, refine the best."""
-    coarse = _at(pair, setting.levels[0])
     sizes = [
         np.asarray(s) * np.asarray(f)
         for s, f in zip(
@@ -74,12 +86,32 @@ def register_from_anywhere(pair: Pair, vectors: jax.Array, setting: Setting) -> 
         )
     ]
     count = min(KEPT, vectors.shape[0])
+    coarse = jax.lax.stop_gradient(_for_starts(pair, setting))
     matrices, _ = best_poses(coarse, vectors, *sizes, count=count)
-    into, out = _between(setting.levels[0])
+    into, out = setting.levels[0].between()
     starts = (
         jnp.asarray(into, matrices.dtype) @ matrices @ jnp.asarray(out, matrices.dtype)
     )
     return register_from(pair, starts, setting)
+
+
+def _for_starts(pair: Pair, setting: Setting) -> Pair:
+    """Coarse volumes whose values correspond."""
+    level = setting.levels[0]
+    if not setting.metric.edges:
+        return setting.metric.prepare(at_level(pair, level))
+    half = Level(*(tuple(max(f // 2, 1) for f in factors) for factors in level))
+    rest = Level(
+        *(
+            tuple(f // h for f, h in zip(whole, part, strict=True))
+            for whole, part in zip(level, half, strict=True)
+        )
+    )
+    fine = at_level(pair, half)
+    return at_level(
+        dataclasses.replace(fine, fixed=edges(fine.fixed), moving=edges(fine.moving)),
+        rest,
+    )
 
 
 @jax.jit
@@ -91,39 +123,94 @@ def register_from(pair: Pair, starts: jax.Array, setting: Setting) -> Found:
         starts: (k, d + 1, d + 1), from fixed to moving voxels.
         setting: how.
     """
-    first, *others = setting.levels
-    coarse = _at(pair, first)
+    still, fixed_starts = jax.lax.stop_gradient((pair, starts))
+    zeros = jnp.zeros(parameter_count(setting.model, pair.fixed.ndim), starts.dtype)
+    plain = at_level(still, setting.levels[0])
+    coarse = setting.metric.prepare(plain)
 
     def refine(start):
-        zeros = jnp.zeros(
-            parameter_count(setting.model, pair.fixed.ndim), pair.fixed.dtype
-        )
-        found = _search(coarse, start, zeros, first, setting, COARSE_TOLERANCE)
-        return found, pose(found.parameters, start, setting)
+        found = _search(coarse, start, zeros, 0, setting)
+        evidence = _evidence(plain, start, found, setting)
+        return found, evidence, pose(found.parameters, start, setting)
 
-    found, matrices = jax.vmap(refine)(starts)
-    score = significance(found.ncc, found.normal.weight)
-    best = jnp.where(jnp.isfinite(score), score, -jnp.inf).argmax()
-    last = jax.tree.map(lambda leaf: leaf[best], found)
-    base, counts = starts[best], [last.count]
-    for level in others:
-        tolerance = FINE_TOLERANCE if level == others[-1] else COARSE_TOLERANCE
-        last = _search(
-            *(_at(pair, level), base, last.parameters, level, setting, tolerance)
+    found, evidence, matrices = jax.vmap(refine)(fixed_starts)
+    evidence = jnp.where(jnp.isfinite(evidence), evidence, -jnp.inf)
+    best = evidence.argmax()
+    searches = [jax.tree.map(lambda leaf: leaf[best], found)]
+    for rank in range(1, len(setting.levels)):
+        searches.append(
+            _refine(still, fixed_starts[best], searches[-1].parameters, rank, setting)
         )
-        counts.append(last.count)
+    if setting.robust:
+        rank = len(setting.levels) - 1
+
+        def again(_, found):
+            return _refine(still, fixed_starts[best], found.parameters, rank, setting)
+
+        searches[-1] = jax.lax.fori_loop(0, ROUNDS, again, searches[-1])
+    last, base = searches[-1], starts[best]
+
+    parameters, value = _attached(pair, base, last, setting)
     return Found(
-        matrix=pose(last.parameters, base, setting),
+        matrix=pose(parameters, base, setting),
+        score=value,
         search=last,
         base=base,
-        counts=jnp.stack(counts),
-        rivals=found.ncc,
-        rival_weights=found.normal.weight,
+        counts=jnp.stack([s.count for s in searches]),
+        history=jnp.stack([s.history for s in searches]),
+        evidence=evidence,
         rival_matrices=matrices,
     )
 
 
-def _at(pair: Pair, level: Level) -> Pair:
+def _evidence(coarse: Pair, base, found: Search, setting: Setting) -> jax.Array:
+    """For a pose on the coarsest level; of voxels that agree, if they are to be."""
+    metric, level = setting.metric, setting.levels[0]
+    if not setting.robust:
+        return metric.evidence(found.normal)
+    matrix_of = matrix_of_level(base, level, setting)
+    rows = rows_of(matrix_of(found.parameters), coarse.fixed.shape)
+    trusted = metric.prepare(_trusted(coarse, rows))
+    return metric.evidence(look(metric, trusted, matrix_of, found.parameters))
+
+
+def _attached(pair: Pair, base, found: Search, setting: Setting):
+    """What was found and its score, with derivatives by volumes and base."""
+    level, metric = setting.levels[-1], setting.metric
+    shape = [n // f for n, f in zip(pair.fixed.shape, level.fixed, strict=True)]
+
+    def rows(parameters, base):
+        return rows_of(matrix_of_level(base, level, setting)(parameters), shape)
+
+    def score(rows, pair):
+        fine = at_level(pair, level)
+        if setting.robust:
+            fine = _trusted(fine, jax.lax.stop_gradient(rows))
+        return score_at(metric, metric.prepare(fine), rows)
+
+    return attach(score, rows, found.parameters, found.normal.score, pair, base)
+
+
+def _refine(pair: Pair, base, parameters, rank: int, setting: Setting) -> Search:
+    """A search on a level after the coarsest."""
+    level, metric = setting.levels[rank], setting.metric
+    fine = at_level(pair, level)
+    if setting.robust:
+        matrix = matrix_of_level(base, level, setting)(parameters)
+        fine = _trusted(fine, rows_of(matrix, fine.fixed.shape))
+    return _search(metric.prepare(fine), base, parameters, rank, setting)
+
+
+def _trusted(pair: Pair, rows: jax.Array) -> Pair:
+    """A pair whose voxels count by how well their surroundings agree at a pose."""
+    warped, weight = warped_at(pair, rows)
+    agreement = jax.lax.stop_gradient(local_agreement(warped, pair.fixed, weight))
+    return dataclasses.replace(pair, fixed_weight=pair.weights()[0] * agreement)
+
+
+def at_level(pair: Pair, level: Level) -> Pair:
+    """Coarse copies of the volumes."""
+
     def coarse(volume, factors):
         return None if volume is None else reduce(volume, factors)
 
@@ -146,24 +233,24 @@ def _quiet(volume: jax.Array, factors: tuple[int, ...]):
     return soften(volume)
 
 
-def _search(
-    coarse: Pair, base, parameters, level: Level, setting: Setting, tolerance
-) -> Search:
+def _search(coarse: Pair, base, parameters, rank: int, setting: Setting) -> Search:
     """A search on one level, in the parameters of the full volumes."""
-    into, out = _between(level)
-    before, after = (
-        jnp.asarray(np.linalg.inv(m), parameters.dtype) for m in (into, out)
+    last = rank == len(setting.levels) - 1
+    climb = ascend if isinstance(setting.metric, Plain) else search
+    return climb(
+        setting.metric,
+        coarse,
+        matrix_of_level(base, setting.levels[rank], setting),
+        parameters,
+        tolerance=FINE_TOLERANCE if last else COARSE_TOLERANCE,
+        most=setting.most,
     )
 
-    def matrix_of(parameters):
-        return before @ pose(parameters, base, setting) @ after
 
-    return search(coarse, matrix_of, parameters, tolerance=tolerance, most=setting.most)
-
-
-def _between(level: Level) -> tuple[np.ndarray, np.ndarray]:
-    """Coarse to full moving voxels, and full to coarse fixed voxels."""
-    return from_level(level.moving), np.linalg.inv(from_level(level.fixed))
+def matrix_of_level(base, level: Level, setting: Setting) -> MatrixOf:
+    """From parameters to the matrix between the voxels of a level."""
+    before, after = (jnp.asarray(np.linalg.inv(m), base.dtype) for m in level.between())
+    return lambda parameters: before @ pose(parameters, base, setting) @ after
 
 
 def pose(parameters, start, setting: Setting) -> jax.Array:

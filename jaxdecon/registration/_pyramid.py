@@ -21,6 +21,10 @@ class Level(NamedTuple):
     fixed: Factors
     moving: Factors
 
+    def between(self) -> tuple[np.ndarray, np.ndarray]:
+        """Coarse to full moving voxels, and full to coarse fixed voxels."""
+        return from_level(self.moving), np.linalg.inv(from_level(self.fixed))
+
 
 def plan_levels(
     fixed_shape: Sequence[int],
@@ -85,13 +89,31 @@ def soften(volume: jax.Array) -> tuple[jax.Array, tuple[int, ...]]:
     for axis, n in enumerate(volume.shape):
         margins.append(2 if n >= LEAST_SOFT else 0)
         if margins[-1]:
-            wide = [(2, 2) if a == axis else (0, 0) for a in range(volume.ndim)]
-            line = jnp.pad(volume, wide, mode="edge")
-            a, b, c, d, e = (
-                jax.lax.slice_in_dim(line, k, k + n, axis=axis) for k in range(5)
-            )
-            volume = (a + e + 4 * (b + d) + 6 * c) / 16
+            volume = _binomial(volume, axis)
     return volume, tuple(margins)
+
+
+def _binomial(volume: jax.Array, axis: int) -> jax.Array:
+    """The filter (1, 4, 6, 4, 1) / 16; border values are repeated."""
+    n = volume.shape[axis]
+    wide = [(2, 2) if a == axis else (0, 0) for a in range(volume.ndim)]
+    line = jnp.pad(volume, wide, mode="edge")
+    a, b, c, d, e = (jax.lax.slice_in_dim(line, k, k + n, axis=axis) for k in range(5))
+    return (a + e + 4 * (b + d) + 6 * c) / 16
+
+
+def edges(volume: jax.Array) -> jax.Array:
+    """Lengths of the gradient, in units of a voxel."""
+    squares = jnp.zeros_like(volume)
+    for axis, n in enumerate(volume.shape):
+        if n > 1:
+            ends = [(1, 1) if a == axis else (0, 0) for a in range(volume.ndim)]
+            wide = jnp.pad(volume, ends, mode="edge")
+            after, before = (
+                jax.lax.slice_in_dim(wide, k, k + n, axis=axis) for k in (2, 0)
+            )
+            squares = squares + ((after - before) / 2) ** 2
+    return jnp.sqrt(squares + jnp.finfo(volume.dtype).tiny)
 
 
 def _halve(volume: jax.Array, axis: int) -> jax.Array:

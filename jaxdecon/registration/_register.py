@@ -1,5 +1,6 @@
 """One call from two volumes to the pose of one in the other."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,9 @@ from jax.typing import ArrayLike
 from .._core._check import check_choice, check_count, check_image, is_traced
 from ..geometry import MODELS
 from ..geometry._matrix import check_matrix, scaling
+from ._guesses import by_moments, by_projections
+from ._metrics import METRICS as METRICS
+from ._metrics import Compare, Metric, as_metric
 from ._moments import Pair
 from ._multiresolution import (
     Setting,
@@ -23,8 +27,7 @@ from ._result import Registration
 from ._starts import right_angles, turns
 from ._verdict import finish
 
-METRICS = ("ncc",)
-STARTS = ("auto", "turns", "centre", "identity")
+STARTS = ("auto", "turns", "moments", "projections", "centre", "identity")
 COARSEST = 20
 """Voxels along the longest axis of the coarsest level, at most."""
 
@@ -33,14 +36,15 @@ def register(
     fixed: ArrayLike,
     moving: ArrayLike,
     *,
-    model: str = "affine",
-    metric: str = "ncc",
+    model: str | Sequence[str] = "affine",
+    metric: str | Compare = "ncc",
     start: str = "auto",
     initial: ArrayLike | None = None,
     fixed_voxel_size: float | Sequence[float] | None = None,
     moving_voxel_size: float | Sequence[float] | None = None,
     mask: ArrayLike | None = None,
     moving_mask: ArrayLike | None = None,
+    robust: bool = False,
     iterations: int = 30,
 ) -> Registration:
     """Find the pose of a moving volume in a fixed one.
@@ -54,11 +58,21 @@ def register(
         fixed: (z, y, x) or (y, x).
         moving: with as many axes, of any size.
         model: "translation", "rigid", "similarity", "9-parameter" (rotation, scale per
-            axis, translation) or "affine".
-        metric: "ncc", normalised cross-correlation.
+            axis, translation) or "affine"; or several, ever freer, of which each
+            starts where the one before ended, e.g. ("rigid", "affine").
+        metric: "ncc", normalised cross-correlation; "local-ncc", the same in windows of
+            a few voxels, for uneven illumination; "ssd", squares of differences, for
+            volumes with the same brightness; "mi", mutual information, for another
+            channel or modality; or a function of the warped volume, the fixed one and
+            the weight of every voxel (0 where they do not overlap), which returns a
+            number to raise, differentiable by JAX. It sees volumes of the units given,
+            on several levels of a pyramid, and is driven by L-BFGS (Optax), the others
+            by second order.
         start: "auto": turns by up to some 30 degrees and any shift; "turns": all 24
-            turns by right angles (four in the plane) and any shift; "centre": the
-            centres on each other; "identity": origins on each other.
+            turns by right angles (four in the plane) and any shift; "moments": centres
+            of mass on each other, principal axes aligned or not; "projections": the
+            best turns and shifts of maximum projections; "centre": the centres on each
+            other; "identity": origins on each other.
         initial: a matrix to start from instead, from fixed to moving voxels.
         fixed_voxel_size: µm, one number or one per axis; None: those of both volumes
             are alike and cubes. A rigid motion is one in µm.
@@ -66,7 +80,13 @@ def register(
         mask: of the fixed volume, of its shape; only where it is above zero does it
             count.
         moving_mask: of the moving one.
+        robust: let voxels count by how well their surroundings correlate at the pose of
+            the level before: what only one of the volumes shows counts little.
         iterations: passes over the volumes on every level, at most.
+
+    Differentiable in both volumes and `initial`, by the implicit function theorem: the
+    cost does not depend on the number of passes. Masks, the weights of `robust` and the
+    choice of the start are taken as given.
 
     Returns:
         A `Registration`. Look at `converged` and `message`: a pose that is not to be
@@ -95,33 +115,54 @@ def register(
         doi:10.1109/TPAMI.2008.113.
     """
     fixed, moving = check_pair(fixed, moving)
-    check_choice("model", model, MODELS)
-    check_choice("metric", metric, METRICS)
+    models = _stages(model)
+    driven = as_metric(metric)
     check_choice("start", start, STARTS)
     check_count("iterations", iterations, 1)
     sizes = _voxel_sizes(fixed.ndim, fixed_voxel_size, moving_voxel_size)
+    scaled = _scaled(fixed, moving, driven)
     pair = Pair(
-        fixed=_scaled(fixed),
-        moving=_scaled(moving),
+        fixed=scaled[0],
+        moving=scaled[1],
         fixed_weight=_weight("mask", mask, fixed),
         moving_weight=_weight("moving_mask", moving_mask, moving),
     )
     setting = Setting(
-        model=model,
+        model=models[0],
+        metric=driven,
+        robust=bool(robust),
         levels=_levels(fixed.shape, moving.shape, sizes),
         fixed_shape=fixed.shape,
         fixed_size=sizes[0],
         moving_size=sizes[1],
         most=iterations,
     )
-    given = _given_start(fixed, moving, start, initial, sizes)
-    if given is not None:
-        return finish(pair, register_from(pair, given[None], setting), setting)
-    vectors = turns(fixed.ndim) if start == "auto" else right_angles(fixed.ndim)
-    if model == "translation":
-        vectors = np.zeros_like(vectors[:1])
-    found = register_from_anywhere(pair, jnp.asarray(vectors, fixed.dtype), setting)
+    given = _given_starts(pair, setting, start, initial)
+    if given is None:
+        vectors = jnp.asarray(_turns(setting, start), fixed.dtype)
+        found = register_from_anywhere(pair, vectors, setting)
+    else:
+        found = register_from(pair, given, setting)
+    for later in models[1:]:
+        setting = dataclasses.replace(setting, model=later)
+        found = register_from(pair, found.matrix[None], setting)
     return finish(pair, found, setting)
+
+
+def _turns(setting: Setting, start: str) -> np.ndarray:
+    """Rotation vectors to try."""
+    ndim = len(setting.fixed_shape)
+    vectors = turns(ndim) if start == "auto" else right_angles(ndim)
+    return np.zeros_like(vectors[:1]) if setting.model == "translation" else vectors
+
+
+def _stages(model: str | Sequence[str]) -> tuple[str, ...]:
+    models = (model,) if isinstance(model, str) else tuple(model)
+    if not models:
+        raise ValueError(f"`model` is empty; one of {MODELS} or several are needed.")
+    for each in models:
+        check_choice("model", each, MODELS)
+    return models
 
 
 def _levels(fixed_shape, moving_shape, sizes) -> tuple[Level, ...]:
@@ -130,10 +171,18 @@ def _levels(fixed_shape, moving_shape, sizes) -> tuple[Level, ...]:
     return (first, *(others[1:] if len(others) > 1 else others))
 
 
-def _scaled(volume: jax.Array) -> jax.Array:
+def _scaled(fixed: jax.Array, moving: jax.Array, metric: Metric):
     """With mean 0 and variance 1: sums of squares keep their digits, for any units."""
-    centred = volume - volume.mean()
-    return centred / jnp.sqrt((centred**2).mean())
+    if metric.units == "neither":
+        return fixed, moving
+    volumes = (fixed, moving)
+    means = [v.mean() for v in volumes]
+    widths = [
+        jnp.sqrt(((v - m) ** 2).mean()) for v, m in zip(volumes, means, strict=True)
+    ]
+    if metric.units == "both":
+        means, widths = means[:1] * 2, widths[:1] * 2
+    return [(v - m) / w for v, m, w in zip(volumes, means, widths, strict=True)]
 
 
 def _weight(name: str, mask: ArrayLike | None, volume: jax.Array) -> jax.Array | None:
@@ -166,23 +215,34 @@ def _voxel_sizes(ndim: int, fixed: Any, moving: Any) -> tuple[tuple[float, ...],
     )
 
 
-def _given_start(fixed, moving, start, initial, sizes) -> jax.Array | None:
-    """The one matrix to start from; None if many are to be tried."""
-    d = fixed.ndim
+def _given_starts(
+    pair: Pair, setting: Setting, start: str, initial: ArrayLike | None
+) -> jax.Array | None:
+    """(k, d + 1, d + 1): matrices to start from; None if many turns are to be tried."""
+    d, sizes = pair.fixed.ndim, (setting.fixed_size, setting.moving_size)
     if initial is not None:
-        matrix = jnp.asarray(initial, fixed.dtype)
+        matrix = jnp.asarray(initial, pair.fixed.dtype)
         if not is_traced(initial):
             check_matrix("initial", initial)
         if matrix.shape != (d + 1, d + 1):
             raise ValueError(
                 f"`initial` has shape {matrix.shape}; {(d + 1, d + 1)} is needed."
             )
-        return matrix
+        return matrix[None]
+    if start == "moments":
+        return by_moments(jax.lax.stop_gradient(pair), sizes)
+    if start == "projections":
+        if d == 2:
+            raise ValueError('`start` is "projections"; of planes there are none.')
+        outlined = setting.metric.edges
+        return by_projections(jax.lax.stop_gradient(pair), sizes, outlined=outlined)
     if start not in ("centre", "identity"):
         return None
-    scale = np.asarray(sizes[0]) / np.asarray(sizes[1])
+    scale = np.divide(*sizes)
     matrix = np.diag([*scale, 1.0])
     if start == "centre":
-        middle_f, middle_m = ((np.asarray(v.shape) - 1) / 2 for v in (fixed, moving))
+        middle_f, middle_m = (
+            (np.asarray(v.shape) - 1) / 2 for v in (pair.fixed, pair.moving)
+        )
         matrix[:-1, -1] = middle_m - scale * middle_f
-    return jnp.asarray(matrix, fixed.dtype)
+    return jnp.asarray(matrix, pair.fixed.dtype)[None]

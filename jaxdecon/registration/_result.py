@@ -9,11 +9,11 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from .._core._check import is_traced
-from .._core._pytree import pytree
+from .._core._pytree import pytree, static
 from ..geometry import warp
 
 LEAST_NCC, LEAST_SIGNIFICANCE = 0.2, 7.0
-"""Correlation below which a pose is not believed, and standard errors that it must be
+"""Association below which a pose is not believed, and standard errors that it must be
 away from zero: the search finds the best of very many poses."""
 LEAST_OVERLAP = 0.1
 """Share of the smaller volume."""
@@ -51,8 +51,9 @@ REASONS = {
         "look alike in several poses; give `initial`"
     ),
     Status.NO_CORRELATION: (
-        "the volumes hardly correlate at the best pose: not the same content, a mirror "
-        "image, or a start too far away; give `initial`, or another `metric`"
+        "the volumes hardly agree at the best pose: not the same content, a mirror "
+        "image, or a start too far away; give `initial` (with a negative determinant "
+        "for a mirror image), or another `metric`"
     ),
     Status.LITTLE_OVERLAP: "the volumes hardly overlap at the best pose",
     Status.IMPLAUSIBLE: (
@@ -69,23 +70,29 @@ class Registration:
 
     Attributes:
         matrix: (d + 1, d + 1), from fixed to moving voxel coordinates.
+        score: of the metric there.
         ncc: normalised cross-correlation over the overlap, of the softened volumes of
             the finest level.
         overlap: share of the smaller volume that overlaps.
         iterations: passes over the volumes on every level, coarse to fine.
+        history: (levels, passes) score of the best pose after every pass, NaN for none.
         uncertainty: standard error of the corners' places, voxels, root mean square;
             from the residual, as if it were noise and the model right.
         covariance: of the model's parameters, about the pose found.
         status: one of `Status`.
+        metric: name of the score.
     """
 
     matrix: jax.Array
+    score: jax.Array
     ncc: jax.Array
     overlap: jax.Array
     iterations: jax.Array
+    history: jax.Array
     uncertainty: jax.Array
     covariance: jax.Array
     status: jax.Array
+    metric: str = static(default="ncc")
 
     @property
     def converged(self) -> Any:
@@ -100,8 +107,11 @@ class Registration:
             element = jax.tree.map(lambda leaf: leaf[worst], self)
             return f"batch element {worst}: {element.message}"
         status = Status(int(self.status))
+        score = (
+            "" if self.metric == "ncc" else f"{self.metric} {float(self.score):.4g}, "
+        )
         return (
-            f"{REASONS[status]} (correlation {float(self.ncc):.3f}, overlap "
+            f"{REASONS[status]} ({score}correlation {float(self.ncc):.3f}, overlap "
             f"{float(self.overlap):.0%}, uncertainty {float(self.uncertainty):.2g} "
             f"voxels, {int(self.iterations.sum())} passes)"
         )
@@ -128,7 +138,17 @@ class Registration:
 
 
 def judge(
-    *, matrix, physical, done, ncc, sure, overlap, best, rival, dtype=jnp.int32
+    *,
+    matrix,
+    physical,
+    mirrored,
+    done,
+    association,
+    sure,
+    overlap,
+    best,
+    rival,
+    dtype=jnp.int32,
 ) -> jax.Array:
     """The status of a pose.
 
@@ -136,7 +156,8 @@ def judge(
         matrix: the pose.
         physical: its linear part in physical space.
         done: whether the last step was small.
-        ncc: correlation.
+        mirrored: whether it turns a right hand into a left one, and was not told to.
+        association: from 0 to 1, how far one volume says what the other is.
         sure: standard errors that it is away from zero.
         overlap: share of the smaller volume.
         best: significance of the pose on the coarsest level.
@@ -145,11 +166,11 @@ def judge(
     scales = jnp.linalg.svd(physical, compute_uv=False)
     stretch = jnp.maximum(scales.max(), 1 / jnp.maximum(scales.min(), 1e-6))
     sheared = scales.max() > MOST_SHEAR * scales.min()
-    mirrored = jnp.linalg.det(physical) <= 0
+    unrelated = (association < LEAST_NCC) | (sure < LEAST_SIGNIFICANCE)
     checks = [
         (Status.NOT_CONVERGED, ~done),
         (Status.AMBIGUOUS, best < LEAST_LEAD * rival),
-        (Status.NO_CORRELATION, (ncc < LEAST_NCC) | (sure < LEAST_SIGNIFICANCE)),
+        (Status.NO_CORRELATION, unrelated),
         (Status.LITTLE_OVERLAP, overlap < LEAST_OVERLAP),
         (Status.IMPLAUSIBLE, (stretch > MOST_STRETCH) | sheared | mirrored),
         (Status.NOT_FINITE, ~jnp.isfinite(matrix).all()),

@@ -74,7 +74,7 @@ def best_poses(
     def turned(vector):
         """The pose of a turn about the moving centre, and its significance."""
         linear = rotation(vector) * scale
-        matrix = _homogeneous(linear, centre - linear @ middle)
+        matrix = homogeneous(linear, centre - linear @ middle)
         at = coordinates(matrix, grid)
         seen, inside = sample(moving, at)
         weight = sample(weights[1], at)[0] * inside
@@ -90,7 +90,8 @@ def best_poses(
     return matrices[order], scores[order]
 
 
-def _homogeneous(linear: jax.Array, offset: jax.Array) -> jax.Array:
+def homogeneous(linear: jax.Array, offset: jax.Array) -> jax.Array:
+    """The matrix of x -> linear @ x + offset."""
     d = offset.size
     top = jnp.concatenate([linear, offset[:, None]], 1)
     return jnp.concatenate([top, jnp.zeros((1, d + 1), top.dtype).at[0, -1].set(1)])

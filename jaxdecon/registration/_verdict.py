@@ -5,9 +5,11 @@ import jax.numpy as jnp
 
 from ..geometry._warp import overlap as overlap_of
 from ._correlation import significance
-from ._gauss_newton import Normal, corners
+from ._gauss_newton import corner_places, look, rows_of
+from ._metrics import Correlation
 from ._moments import Pair
-from ._multiresolution import Found, Setting, pose
+from ._multiresolution import Found, Setting, at_level, matrix_of_level, pose
+from ._normal import Normal
 from ._result import Registration, judge
 
 CORRELATED = 256 / 70
@@ -20,35 +22,61 @@ ELSEWHERE = 3.0
 @jax.jit
 def finish(pair: Pair, found: Found, setting: Setting) -> Registration:
     """The pose with its uncertainty and whether to believe it."""
-    normal, d = found.search.normal, pair.fixed.ndim
-    smaller = min(pair.fixed.size, pair.moving.size)
+    normal, metric, d = found.search.normal, setting.metric, pair.fixed.ndim
     scale_f, scale_m = (
         jnp.asarray(s) for s in (setting.fixed_size, setting.moving_size)
     )
-    covariance = _covariance(normal) * CORRELATED**d
+    covariance = _covariance(normal, metric.variance(normal)) * CORRELATED**d
     best, rival = _best_and_rival(found, pair, setting)
-    inside = overlap_of(pair.moving.shape, found.matrix, pair.fixed.shape)
-    voxels = jnp.prod(scale_f) / jnp.prod(scale_m)
-    scale = jnp.where(pair.fixed.size == smaller, 1.0, voxels)
-    share = scale * inside.mean() * pair.fixed.size / smaller
+    share = _overlap(pair, found.matrix, jnp.prod(scale_f) / jnp.prod(scale_m))
+    ncc, association = _agreement(pair, found, setting)
     return Registration(
         matrix=found.matrix,
-        ncc=normal.ncc,
-        overlap=jnp.minimum(share, 1.0),
+        score=found.score,
+        ncc=ncc,
+        overlap=share,
         iterations=found.counts,
+        history=found.history,
         uncertainty=_corner_error(covariance, found, pair, setting),
         covariance=covariance,
         status=judge(
             matrix=found.matrix,
             physical=found.matrix[:d, :d] * scale_m[:, None] / scale_f[None, :],
+            mirrored=_determinant(found.matrix) * _determinant(found.base) <= 0,
             done=found.search.done,
-            ncc=normal.ncc,
-            sure=significance(normal.ncc, _independent(normal)),
+            association=association,
+            sure=significance(association, _independent(normal)),
             overlap=share,
             best=best,
             rival=rival,
         ),
+        metric=setting.metric.name,
     )
+
+
+def _determinant(matrix: jax.Array) -> jax.Array:
+    return jnp.linalg.det(matrix[:-1, :-1])
+
+
+def _overlap(pair: Pair, matrix: jax.Array, voxels: jax.Array) -> jax.Array:
+    """Share of the smaller volume; a fixed voxel has the size of `voxels` moving."""
+    inside = overlap_of(pair.moving.shape, matrix, pair.fixed.shape)
+    size = pair.fixed.size
+    smaller = jnp.minimum(size * voxels, pair.moving.size) / voxels
+    return jnp.minimum(inside.mean() * size / smaller, 1.0)
+
+
+def _agreement(pair: Pair, found: Found, setting: Setting):
+    """Correlation over the overlap, and how far one volume says what the other is."""
+    metric, normal, level = setting.metric, found.search.normal, setting.levels[-1]
+    if type(metric) is Correlation and not setting.robust:
+        return found.score, normal.ncc
+    fine = at_level(pair, level)
+    matrix_of = matrix_of_level(found.base, level, setting)
+    parameters = found.search.parameters
+    plain = look(Correlation(), fine, matrix_of, parameters).ncc
+    rows = rows_of(matrix_of(parameters), fine.fixed.shape)
+    return plain, metric.association(metric.prepare(fine), rows, normal)
 
 
 def _independent(normal: Normal) -> jax.Array:
@@ -61,26 +89,18 @@ def _independent(normal: Normal) -> jax.Array:
     return normal.weight / jnp.prod(jnp.maximum(length * jnp.pi**0.5, 1))
 
 
-def _covariance(normal: Normal) -> jax.Array:
-    """Of the parameters: residual variance times the inverse of the normal matrix."""
-    gain = normal.both / jnp.maximum(normal.warped, 1e-30)
-    left = jnp.maximum(normal.fixed - gain * normal.both, 0)
-    variance = left / jnp.maximum(normal.weight - normal.hessian.shape[0], 1)
+def _covariance(normal: Normal, variance: jax.Array) -> jax.Array:
+    """Of the parameters: the residual's variance times the normal matrix' inverse."""
     diagonal = jnp.maximum(jnp.diagonal(normal.hessian), 1e-30)
     scale = 1 / jnp.sqrt(diagonal)
     scaled = normal.hessian * jnp.outer(scale, scale)
     inverse = jnp.linalg.inv(scaled + 1e-6 * jnp.eye(scale.size, dtype=scale.dtype))
-    return variance / jnp.maximum(gain**2, 1e-30) * inverse * jnp.outer(scale, scale)
+    return variance * inverse * jnp.outer(scale, scale)
 
 
 def _corner_error(covariance, found: Found, pair: Pair, setting: Setting) -> jax.Array:
     """Root mean square displacement of the corners, voxels of the moving volume."""
-    points = jnp.asarray(corners(pair.fixed.shape), pair.fixed.dtype)
-
-    def places(parameters):
-        matrix = pose(parameters, found.base, setting)
-        return points @ matrix[:-1, :-1].T + matrix[:-1, -1]
-
+    places = corner_places(pair, lambda p: pose(p, found.base, setting))
     slopes = jax.jacfwd(places)(found.search.parameters)
     variance = jnp.einsum("pai,ij,paj->p", slopes, covariance, slopes)
     return jnp.sqrt(jnp.maximum(variance.mean(), 0))
@@ -88,13 +108,9 @@ def _corner_error(covariance, found: Found, pair: Pair, setting: Setting) -> jax
 
 def _best_and_rival(found: Found, pair: Pair, setting: Setting):
     """Significance on the coarsest level, of the best pose and of one elsewhere."""
-    points = jnp.asarray(corners(pair.fixed.shape), pair.fixed.dtype)
-    places = found.rival_matrices[:, :-1, :-1] @ points.T
-    places = places + found.rival_matrices[:, :-1, -1:]
-    scores = significance(found.rivals, found.rival_weights)
-    scores = jnp.where(jnp.isfinite(scores), scores, -jnp.inf)
-    best = scores.argmax()
-    apart = jnp.sqrt(((places - places[best]) ** 2).sum(1)).max(1)
+    places = jax.vmap(corner_places(pair, lambda m: m))(found.rival_matrices)
+    best = found.evidence.argmax()
+    apart = jnp.sqrt(((places - places[best]) ** 2).sum(2)).max(1)
     factor = max(setting.levels[0].moving)
-    others = jnp.where(apart > ELSEWHERE * factor, scores, -jnp.inf)
-    return scores[best], others.max()
+    others = jnp.where(apart > ELSEWHERE * factor, found.evidence, -jnp.inf)
+    return found.evidence[best], others.max()
