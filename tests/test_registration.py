@@ -141,7 +141,8 @@ def test_moments_find_a_specimen_turned_far():
     found = jd.register(fixed, moving, model="rigid", start="moments")
     assert found.converged, found.message
     assert corner_error(found.matrix, truth) < 0.1
-    assert not jd.register(fixed, moving, model="rigid", start="centre").converged
+    unturned = jd.register(fixed, moving, model="rigid", start="centre")
+    assert corner_error(unturned.matrix, truth) > 10
 
 
 @pytest.mark.parametrize("metric", ["ncc", "mi"])

@@ -7,7 +7,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 import jaxdecon as jd
-from jaxdecon.registration import _implicit, _multiresolution
+from jaxdecon.registration import _implicit, _levels
 from jaxdecon.registration._moments import Pair
 
 from ._blobs import Blobs, pose
@@ -21,7 +21,7 @@ NAMES = ("fixed", "moving", "initial")
 def exact(monkeypatch):
     """Double precision, and searches that end where the slope is zero."""
     with x64():
-        monkeypatch.setattr(_multiresolution, "FINE_TOLERANCE", 1e-9)
+        monkeypatch.setattr(_levels, "FINE_TOLERANCE", 1e-9)
         jax.clear_caches()
         yield monkeypatch
     jax.clear_caches()

@@ -150,10 +150,10 @@ class MutualInformation(Metric):
         bins = bin_count(pair.fixed.size)
 
         def count(plane):
-            unit, at = where(pair, rows, plane)
+            unit, at = where(rows, plane)
             warped = sample(pair.moving, at)[0]
             weight = weight_at(pair, plane, unit, at)
-            return joint_counts(plane[1], warped, weight, bins)
+            return joint_counts(plane.fixed, warped, weight, bins)
 
         counts = over_planes(pair, count, jnp.zeros((bins, bins), rows.dtype))
         return counts, information(counts)

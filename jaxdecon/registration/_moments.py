@@ -1,6 +1,7 @@
 """One pass over two volumes that yields all a second-order step needs."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -70,28 +71,49 @@ def moments(
     return over_planes(pair, product, jnp.zeros((size, size), matrix.dtype))
 
 
-def over_planes(pair: Pair, function, zero):
-    """The sum of a function of every plane's place, fixed values and weights."""
+class Plane(NamedTuple):
+    """A plane of the fixed volume.
+
+    Attributes:
+        grid: unit coordinates of its voxels in the plane, one array per axis.
+        place: that of the plane; None if it is the only one.
+        fixed: values.
+        weight: of them; None for 1.
+    """
+
+    grid: list[jax.Array]
+    place: jax.Array | None
+    fixed: jax.Array
+    weight: jax.Array | None
+
+
+def over_planes(pair: Pair, function: Callable[[Plane], jax.Array], zero: jax.Array):
+    """The sum of a function of every plane."""
+    grid, planes = _planes(pair)
     if pair.fixed.ndim == 2:
-        return function(planes(pair))
+        return function(Plane(grid, *planes))
 
     def add(total, plane):
-        return total + function(plane), None
+        return total + function(Plane(grid, *plane)), None
 
-    return jax.lax.scan(add, zero, planes(pair))[0]
-
-
-def planes(pair: Pair):
-    """Places, values and weights of the fixed volume's planes; or those of its one."""
-    first = pair.fixed.ndim == 3
-    places = unit_axis(pair.fixed.shape[0], pair.fixed.dtype) if first else None
-    return places, pair.fixed, pair.fixed_weight
+    return jax.lax.scan(add, zero, planes)[0]
 
 
-def _columns(pair: Pair, matrix, plane, pixelwise: Pixelwise | None) -> jax.Array:
+def _planes(pair: Pair):
+    """The grid of a plane, and places, values and weights of all planes."""
+    shape, dtype = pair.fixed.shape, pair.fixed.dtype
+    y, x = (unit_axis(n, dtype) for n in shape[-2:])
+    grid = [jnp.broadcast_to(g, shape[-2:]) for g in (y[:, None], x[None, :])]
+    places = unit_axis(shape[0], dtype) if len(shape) == 3 else None
+    return grid, (places, pair.fixed, pair.fixed_weight)
+
+
+def _columns(
+    pair: Pair, matrix, plane: Plane, pixelwise: Pixelwise | None
+) -> jax.Array:
     """(k, voxels of a plane): square roots of the weights times J, g, f and 1."""
-    unit, at = where(pair, matrix, plane)
-    fixed = plane[1]
+    unit, at = where(matrix, plane)
+    fixed = plane.fixed
     g, slopes = sample_with_slope(pair.moving, at)
     w = weight_at(pair, plane, unit, at)
     if pixelwise is not None:
@@ -104,27 +126,24 @@ def _columns(pair: Pair, matrix, plane, pixelwise: Pixelwise | None) -> jax.Arra
     return jnp.stack(columns).reshape(len(columns), -1)
 
 
-def where(pair: Pair, matrix: jax.Array, plane):
+def where(matrix: jax.Array, plane: Plane):
     """Unit coordinates of a plane's voxels, and where in the moving volume they go."""
-    place, fixed, _ = plane
-    y, x = (unit_axis(n, matrix.dtype) for n in fixed.shape)
-    unit = [jnp.broadcast_to(g, fixed.shape) for g in (y[:, None], x[None, :])]
-    if place is not None:
-        unit.insert(0, jnp.full(fixed.shape, place))
+    unit = plane.grid
+    if plane.place is not None:
+        unit = [jnp.full(plane.fixed.shape, plane.place), *unit]
     at = [sum(m * u for m, u in zip(r, unit, strict=False)) + r[-1] for r in matrix]
     return unit, at
 
 
-def weight_at(pair: Pair, plane, unit, at) -> jax.Array:
+def weight_at(pair: Pair, plane: Plane, unit, at) -> jax.Array:
     """How much every voxel of a plane counts at a pose."""
-    _, fixed, weight = plane
     inside = is_inside(pair.moving.shape, at, pair.moving_margin)
     if pair.fixed_margin is not None:
         for u, n, m in zip(unit, pair.fixed.shape, pair.fixed_margin, strict=True):
             inside = inside & (jnp.abs(u) < 1 - 2 * m / n)
-    w = inside.astype(fixed.dtype)
-    if weight is not None:
-        w = w * weight
+    w = inside.astype(plane.fixed.dtype)
+    if plane.weight is not None:
+        w = w * plane.weight
     if pair.moving_weight is not None:
         w = w * sample(pair.moving_weight, at)[0]
     return w
@@ -133,12 +152,15 @@ def weight_at(pair: Pair, plane, unit, at) -> jax.Array:
 def warped_at(pair: Pair, rows: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The whole moving volume at a pose, and how much every voxel counts."""
 
+    grid, planes = _planes(pair)
+
     def seen(plane):
-        unit, at = where(pair, rows, plane)
+        plane = Plane(grid, *plane)
+        unit, at = where(rows, plane)
         return sample(pair.moving, at)[0], weight_at(pair, plane, unit, at)
 
     each = seen if pair.fixed.ndim == 2 else jax.vmap(seen)
-    return each(planes(pair))
+    return each(planes)
 
 
 def unit_axis(n: int, dtype) -> jax.Array:

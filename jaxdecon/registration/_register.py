@@ -13,14 +13,11 @@ from .._core._check import check_choice, check_count, check_image, is_traced
 from ..geometry import MODELS
 from ..geometry._matrix import check_matrix, scaling
 from ._guesses import by_moments, by_projections
+from ._levels import Setting
 from ._metrics import METRICS as METRICS
 from ._metrics import Compare, Metric, as_metric
 from ._moments import Pair
-from ._multiresolution import (
-    Setting,
-    register_from,
-    register_from_anywhere,
-)
+from ._multiresolution import register_from, register_from_anywhere
 from ._phase import check_pair
 from ._pyramid import Level, plan_levels
 from ._result import Registration

@@ -6,17 +6,16 @@ import jax.numpy as jnp
 from ..geometry._warp import overlap as overlap_of
 from ._correlation import significance
 from ._gauss_newton import corner_places, look, rows_of
+from ._levels import Setting, at_level, matrix_of_level, pose
 from ._metrics import Correlation
 from ._moments import Pair
-from ._multiresolution import Found, Setting, at_level, matrix_of_level, pose
+from ._multiresolution import Found
 from ._normal import Normal
 from ._result import Registration, judge
 
 CORRELATED = 256 / 70
 """Neighbours, along every axis, whose noise is one noise after the softening filter:
 the square of the sum of (1, 4, 6, 4, 1) over the sum of their squares."""
-ELSEWHERE = 3.0
-"""Voxels of the coarsest level between poses that are not the same."""
 
 
 @jax.jit
@@ -27,7 +26,6 @@ def finish(pair: Pair, found: Found, setting: Setting) -> Registration:
         jnp.asarray(s) for s in (setting.fixed_size, setting.moving_size)
     )
     covariance = _covariance(normal, metric.variance(normal)) * CORRELATED**d
-    best, rival = _best_and_rival(found, pair, setting)
     share = _overlap(pair, found.matrix, jnp.prod(scale_f) / jnp.prod(scale_m))
     ncc, association = _agreement(pair, found, setting)
     return Registration(
@@ -47,8 +45,8 @@ def finish(pair: Pair, found: Found, setting: Setting) -> Registration:
             association=association,
             sure=significance(association, _independent(normal)),
             overlap=share,
-            best=best,
-            rival=rival,
+            best=found.evidence,
+            rival=found.rival,
         ),
         metric=setting.metric.name,
     )
@@ -104,13 +102,3 @@ def _corner_error(covariance, found: Found, pair: Pair, setting: Setting) -> jax
     slopes = jax.jacfwd(places)(found.search.parameters)
     variance = jnp.einsum("pai,ij,paj->p", slopes, covariance, slopes)
     return jnp.sqrt(jnp.maximum(variance.mean(), 0))
-
-
-def _best_and_rival(found: Found, pair: Pair, setting: Setting):
-    """Significance on the coarsest level, of the best pose and of one elsewhere."""
-    places = jax.vmap(corner_places(pair, lambda m: m))(found.rival_matrices)
-    best = found.evidence.argmax()
-    apart = jnp.sqrt(((places - places[best]) ** 2).sum(2)).max(1)
-    factor = max(setting.levels[0].moving)
-    others = jnp.where(apart > ELSEWHERE * factor, found.evidence, -jnp.inf)
-    return found.evidence[best], others.max()
