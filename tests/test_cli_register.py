@@ -61,12 +61,33 @@ def test_a_pose_is_written_and_applied(files, tmp_path, capsys):
     np.testing.assert_allclose(np.asarray(jd.io.read(again))[0], first, atol=0.5)
 
 
+def test_options_reach_the_registration(files, tmp_path):
+    """The second channel inverted, under a mask, in two stages, with a figure."""
+    folder, matrix, fixed = files
+    inside = np.zeros(fixed.shape, np.float32)
+    inside[2:-2, 4:-4, 4:-4] = 1
+    np.save(tmp_path / "mask.npy", inside)
+    moved = np.asarray(jd.io.read(folder / "moving.ome.tif"))[1]
+    image = jd.io.Image(data=500 - moved, axes="zyx", voxel_size=SIZE)
+    jd.io.write(tmp_path / "inverted.ome.tif", image)
+    pose, figure = tmp_path / "pose.mat", tmp_path / "pose.png"
+    options = ["--metric", "mi", "--model", "translation,rigid", "--start", "moments"]
+    options += ["--mask", tmp_path / "mask.npy", "--matrix", pose, "--figure", figure]
+    pair = (folder / "fixed.ome.tif", tmp_path / "inverted.ome.tif")
+    assert run(*pair, *options) == 0
+    sizes = {"fixed_voxel_size": SIZE, "moving_voxel_size": SIZE}
+    np.testing.assert_allclose(jd.io.read_matrix(pose, **sizes), matrix, atol=0.1)
+    assert figure.read_bytes().startswith(b"\x89PNG")
+
+
 def test_a_pose_that_is_not_believed_writes_nothing(files, tmp_path, capsys):
     folder, _, _ = files
-    out = tmp_path / "out.ome.tif"
-    assert run(folder / "fixed.ome.tif", folder / "noise.ome.tif", "-o", out) == 1
+    out, figure = tmp_path / "out.ome.tif", tmp_path / "out.png"
+    pair = (folder / "fixed.ome.tif", folder / "noise.ome.tif")
+    assert run(*pair, "-o", out, "--figure", figure) == 1
     assert "registration failed" in capsys.readouterr().err
     assert not out.exists()
+    assert figure.exists()  # to see why
 
 
 @pytest.mark.parametrize(
@@ -77,6 +98,8 @@ def test_a_pose_that_is_not_believed_writes_nothing(files, tmp_path, capsys):
         (("--matrix", "p.txt", "--order", "quintic"), "--order"),
         (("--matrix", "p.txt", "--model", "elastic"), "model"),
         (("-o", "out.xyz"), "out.xyz"),
+        (("--matrix", "p.txt", "--metric", "nmi"), "metric"),
+        (("--figure", "p.png", "--apply", "a.txt"), "--figure"),
         (("-o", "o.npy", "--apply", "a.txt", "--initial", "b.txt"), "not both"),
     ],
 )

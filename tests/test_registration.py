@@ -203,6 +203,17 @@ def test_what_does_not_fit_is_not_believed(fixed, wrong, model):
         found.raise_for_status()
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_a_few_bright_blobs_that_happen_to_fit(seed):
+    """Of two sparse scenes one or two blobs can always be brought to each other."""
+    fixed, moving = (
+        Blobs(seed=s, count=30).image(SHAPE, np.eye(4), seed=s)
+        for s in (seed, 50 + seed)
+    )
+    found = jd.register(fixed, moving, model="rigid")
+    assert not found.converged, found.message
+
+
 def test_too_few_iterations_are_told(blobs, fixed):
     moving = blobs.image(SHAPE, pose("affine", seed=1), seed=1)
     found = jd.register(fixed, moving, iterations=1)
@@ -277,3 +288,66 @@ def test_phase_correlation_needs_one_shape(fixed):
         jd.phase_correlation(fixed, fixed[1:])
     with pytest.raises(ValueError, match="constant"):
         jd.phase_correlation(fixed, np.ones(SHAPE))
+
+
+@pytest.mark.parametrize("planes", [1, 2, 5, 7])
+def test_few_planes(blobs, planes):
+    """Thin stacks; of one plane only what is in the plane can be known."""
+    shape = (planes, *SHAPE[1:])
+    truth = np.eye(4)
+    truth[1:3, 1:3] = [[np.cos(0.1), np.sin(0.1)], [-np.sin(0.1), np.cos(0.1)]]
+    truth[1:3, 3] = (2.0, -3.0)
+    fixed, moving = (
+        blobs.image(shape, m, seed=s) for s, m in enumerate((np.eye(4), truth))
+    )
+    found = jd.register(fixed, moving, model="rigid")
+    assert found.converged, found.message
+    assert corner_error(found.matrix, truth, shape) < 0.2
+
+
+def test_a_mirror_image_is_not_believed_but_can_be_told(blobs, fixed):
+    mirror = np.diag([1.0, 1.0, -1.0, 1.0])
+    mirror[2, 3] = SHAPE[2] - 1
+    moving = blobs.image(SHAPE, pose("rigid", seed=4) @ mirror, seed=1)
+    found = jd.register(fixed, moving)
+    assert not found.converged
+    told = jd.register(fixed, moving, model="rigid", initial=mirror)
+    assert told.converged, told.message
+    assert corner_error(told.matrix, pose("rigid", seed=4) @ mirror) < 0.05
+
+
+def test_volumes_that_share_nothing(blobs):
+    """Two parts of one scene, side by side."""
+    beyond = np.eye(4)
+    beyond[2, 3] = -SHAPE[2] * 1.2
+    wide = Blobs(seed=0, count=500)
+    wide.places[:, 2] *= 2
+    fixed, moving = (wide.image(SHAPE, m, seed=1) for m in (np.eye(4), beyond))
+    assert not jd.register(fixed, moving, model="rigid").converged
+
+
+def test_saturated_volumes(blobs, fixed):
+    """A camera at its limit in both, at the brightest twentieth of the voxels."""
+    truth = pose("rigid", seed=4)
+    moving = blobs.image(SHAPE, truth, seed=1)
+    limits = [np.quantile(v, 0.95) for v in (fixed, moving)]
+    clipped = [np.minimum(v, t) for v, t in zip((fixed, moving), limits, strict=True)]
+    found = jd.register(*clipped, model="rigid")
+    assert found.converged, found.message
+    assert corner_error(found.matrix, truth) < 0.05
+
+
+def test_a_large_overview_and_a_small_detail(blobs):
+    """Voxels of 1.6 and 0.8 µm; the detail is a hundredth of the overview."""
+    big, small = (80, 96, 88), (36, 40, 38)
+    coarse = Blobs(seed=2, count=800)
+    coarse.places = np.random.default_rng(2).uniform(-5, 100, (800, 3))
+    inner = np.diag([2.0, 2.0, 2.0, 1.0])
+    inner[:3, 3] = (-60.0, -50.0, -70.0)  # detail voxel = 2 x overview voxel - ...
+    overview = coarse.image(big, np.eye(4))
+    detail = coarse.image(small, inner, seed=3)
+    found = jd.register(
+        detail, overview, model="rigid", fixed_voxel_size=0.8, moving_voxel_size=1.6
+    )
+    assert found.converged, found.message
+    assert corner_error(found.matrix, np.linalg.inv(inner), small) < 0.25

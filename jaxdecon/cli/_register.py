@@ -17,15 +17,35 @@ def register(
     ],
     model: Annotated[
         str,
-        typer.Option(help="translation, rigid, similarity, 9-parameter or affine."),
+        typer.Option(
+            help="translation, rigid, similarity, 9-parameter or affine; or several, "
+            "ever freer, as rigid,affine."
+        ),
     ] = "affine",
+    metric: Annotated[
+        str,
+        typer.Option(
+            help="ncc, local-ncc (uneven light), ssd (same brightness) or mi (another "
+            "channel or modality)."
+        ),
+    ] = "ncc",
     start: Annotated[
         str,
         typer.Option(
             help="auto (turns up to 30 degrees, any shift), turns (right angles, too), "
-            "centre or identity."
+            "moments, projections, centre or identity."
         ),
     ] = "auto",
+    robust: Annotated[
+        bool,
+        typer.Option("--robust", help="What only one file shows is to count little."),
+    ] = False,
+    mask: Annotated[
+        Path | None, typer.Option(help="Of FIXED: only where it is above 0 counts.")
+    ] = None,
+    moving_mask: Annotated[
+        Path | None, typer.Option(help="Of MOVING, likewise.")
+    ] = None,
     initial: Annotated[
         Path | None, typer.Option(help="Matrix to start from, as --matrix writes it.")
     ] = None,
@@ -50,8 +70,13 @@ def register(
     matrix: Annotated[
         Path | None,
         typer.Option(
-            help="File for the matrix: .txt (z, y, x), .tmx (x, y, z) or .tfm (ITK)."
+            help="File for the matrix: .txt (z, y, x), .tmx (x, y, z), .tfm or .mat "
+            "(ITK, ANTs) or .json (OME-Zarr)."
         ),
+    ] = None,
+    figure: Annotated[
+        Path | None,
+        typer.Option(help="PNG of before and after, and the score of every pass."),
     ] = None,
     order: Annotated[
         str, typer.Option(help="Interpolation of the output: linear or cubic.")
@@ -69,43 +94,71 @@ def register(
         jaxdecon register view1.tif view2.tif --matrix pose.txt
         jaxdecon register view1.tif other.tif --apply pose.txt -o other_on_1.ome.tif
 
-    A pose that is not to be believed is an error, and nothing is written.
+    A pose that is not to be believed is an error; only its figure is written.
     """
+    _check_options(output, matrix, figure, apply, initial, order, overwrite)
     from .. import io
-    from .._core._check import check_choice
-    from ..geometry import ORDERS
 
-    check_choice("--order", order, ORDERS)
-    if output is None and matrix is None:
-        raise ValueError("nothing to write: give --output, --matrix or both.")
-    if apply is not None and initial is not None:
-        raise ValueError("give --apply or --initial, not both.")
-    for target in (output, matrix):
-        if target is not None:
-            io.check_target(target, overwrite=overwrite)
-    if output is not None:
-        io.format_of(output)
-    images = [_with_size(io.read(path), voxel_size, path) for path in (fixed, moving)]
+    paths = (fixed, moving)
+    images = [_with_size(io.read(path), voxel_size, path) for path in paths]
     start_jax()
     if apply is not None:
         pose = _read_matrix(apply, images)
     else:
-        volumes = [
-            _volume(image, channel, option)
-            for image, channel, option in zip(
-                images,
-                (fixed_channel, moving_channel),
-                ("--fixed-channel", "--moving-channel"),
-                strict=True,
-            )
+        volumes = _volumes(images, (fixed_channel, moving_channel))
+        masks = [
+            None if path is None else io.read(path) for path in (mask, moving_mask)
         ]
-        pose = _register(images, volumes, model, start, initial)
+        found = _register(
+            *(images, volumes, masks),
+            model=tuple(model.split(",")),
+            metric=metric,
+            start=start,
+            robust=robust,
+            initial=None if initial is None else _read_matrix(initial, images),
+        )
+        if figure is not None:
+            _draw(figure, paths, images, volumes, found, overwrite)
+        found.raise_for_status()
+        pose = np.asarray(found.matrix, float)
     if matrix is not None:
         io.write_matrix(matrix, pose, overwrite=overwrite, **_sizes(images))
         say(f"wrote {matrix}")
     if output is not None:
         _write(output, images, pose, order, overwrite)
         say(f"wrote {output}")
+
+
+def _check_options(output, matrix, figure, apply, initial, order, overwrite) -> None:
+    """Before anything is read."""
+    from .. import io
+    from .._core._check import check_choice
+    from ..geometry import ORDERS
+
+    check_choice("--order", order, ORDERS)
+    if output is None and matrix is None and figure is None:
+        raise ValueError("nothing to write: give --output, --matrix or --figure.")
+    if apply is not None and initial is not None:
+        raise ValueError("give --apply or --initial, not both.")
+    if figure is not None:
+        from .. import report
+
+        report.check_plots()
+        if apply is not None:
+            raise ValueError("with --apply nothing is registered: no --figure.")
+    for target in (output, matrix, figure):
+        if target is not None:
+            io.check_target(target, overwrite=overwrite)
+    if output is not None:
+        io.format_of(output)
+
+
+def _volumes(images, channels) -> list[np.ndarray]:
+    names = ("--fixed-channel", "--moving-channel")
+    return [
+        _volume(image, channel, name)
+        for image, channel, name in zip(images, channels, names, strict=True)
+    ]
 
 
 def _with_size(image: Any, given: str | None, path: Path) -> Any:
@@ -130,24 +183,43 @@ def _volume(image: Any, channel: int, option: str) -> np.ndarray:
     return image.volume(tuple(channel if axis == "c" else 0 for axis in leading))
 
 
-def _register(images, volumes, model, start, initial) -> np.ndarray:
+def _register(images, volumes, masks, **options) -> Any:
     from .. import registration
 
     sizes = [image.voxel_size for image in images]
     known = all(None not in size for size in sizes)
     if not known:
         say("voxel sizes not complete: taken as alike, and as cubes")
+    mask, moving_mask = (m if m is None else _volume(m, 0, "mask") for m in masks)
     found = registration.register(
         *volumes,
-        model=model,
-        start=start,
-        initial=None if initial is None else _read_matrix(initial, images),
         fixed_voxel_size=sizes[0] if known else None,
         moving_voxel_size=sizes[1] if known else None,
+        mask=mask,
+        moving_mask=moving_mask,
+        **options,
     )
-    found.raise_for_status()
-    say(found.message)
-    return np.asarray(found.matrix, float)
+    if found.converged:
+        say(found.message)
+    return found
+
+
+def _draw(path, names, images, volumes, found, overwrite: bool) -> None:
+    from .. import io, report
+
+    sizes = [None if None in i.voxel_size else i.voxel_size for i in images]
+    fixed, moving = volumes
+    figure = report.registration_figure(
+        fixed,
+        moving,
+        found,
+        voxel_size=sizes[0],
+        moving_voxel_size=sizes[1],
+        title=f"{names[1].name} on {names[0].name}",
+    )
+    with io.atomic_target(path, overwrite=overwrite) as partial:
+        figure.savefig(partial, format="png")
+    say(f"wrote {path}")
 
 
 def _read_matrix(path: Path, images) -> np.ndarray:

@@ -95,14 +95,12 @@ def trusted(pair: Pair, rows: jax.Array) -> Pair:
     return dataclasses.replace(pair, fixed_weight=pair.weights()[0] * agreement)
 
 
-def refine(pair: Pair, base, parameters, rank: int, setting: Setting) -> Search:
+def refine(fine: Pair, base, parameters, rank: int, setting: Setting) -> Search:
     """A search from where another one ended; of voxels that agree, if they are to."""
-    level, metric = setting.levels[rank], setting.metric
-    fine = at_level(pair, level)
     if setting.robust:
-        matrix = matrix_of_level(base, level, setting)(parameters)
+        matrix = matrix_of_level(base, setting.levels[rank], setting)(parameters)
         fine = trusted(fine, rows_of(matrix, fine.fixed.shape))
-    return search_level(metric.prepare(fine), base, parameters, rank, setting)
+    return search_level(setting.metric.prepare(fine), base, parameters, rank, setting)
 
 
 def search_level(coarse: Pair, base, parameters, rank: int, setting: Setting) -> Search:

@@ -46,6 +46,7 @@ class Found:
         history: (levels, most) score after every pass, NaN for none.
         evidence: for the pose, when it was chosen.
         rival: that of the best pose elsewhere; -infinity for none.
+        peaks: kurtosis of the volumes' values, the larger one.
     """
 
     matrix: jax.Array
@@ -56,6 +57,7 @@ class Found:
     history: jax.Array
     evidence: jax.Array
     rival: jax.Array
+    peaks: jax.Array
 
 
 @pytree
@@ -107,23 +109,25 @@ def register_from(pair: Pair, starts: jax.Array, setting: Setting) -> Found:
         setting: how.
     """
     still, bases = jax.lax.stop_gradient((pair, starts))
-    contest = _begin(still, bases, setting)
+    volumes = [at_level(still, level) for level in setting.levels]
+    contest = _begin(volumes[0], bases, setting)
     first, rival = _best_and_rival(still, contest, setting)
     searches, best = [contest[first].search], contest[first]
     if len(setting.levels) > 1:
         pairing = contest[jnp.stack([first, rival])]
-        contest = _go_on(still, bases, pairing, setting)
+        contest = _go_on(volumes[1], bases, pairing, setting)
         first, rival = _best_and_rival(still, contest, setting)
         best = contest[first]
         searches = [pairing[first].search, best.search]
     base = bases[best.start]
     for rank in range(2, len(setting.levels)):
-        searches.append(refine(still, base, searches[-1].parameters, rank, setting))
+        found = searches[-1].parameters
+        searches.append(refine(volumes[rank], base, found, rank, setting))
     if setting.robust:
         rank = len(setting.levels) - 1
         searches[-1] = jax.lax.fori_loop(
             *(0, ROUNDS),
-            lambda _, found: refine(still, base, found.parameters, rank, setting),
+            lambda _, s: refine(volumes[-1], base, s.parameters, rank, setting),
             searches[-1],
         )
     last, base = searches[-1], starts[best.start]
@@ -137,14 +141,27 @@ def register_from(pair: Pair, starts: jax.Array, setting: Setting) -> Found:
         history=jnp.stack([s.history for s in searches]),
         evidence=best.evidence,
         rival=jnp.where(rival == first, -jnp.inf, contest.evidence[rival]),
+        peaks=_kurtosis(volumes[-1]),
     )
 
 
-def _begin(pair: Pair, bases: jax.Array, setting: Setting) -> Contest:
+def _kurtosis(pair: Pair) -> jax.Array:
+    """Fourth moment over the squared variance: 3 of normal values, more of blobs."""
+
+    def of(volume, weight):
+        total = weight.sum()
+        away = volume - (volume * weight).sum() / total
+        second, fourth = ((away**k * weight).sum() / total for k in (2, 4))
+        return fourth / jnp.maximum(second, jnp.finfo(second.dtype).tiny) ** 2
+
+    fixed, moving = pair.weights()
+    return jnp.maximum(of(pair.fixed, fixed), of(pair.moving, moving))
+
+
+def _begin(plain: Pair, bases: jax.Array, setting: Setting) -> Contest:
     """Every start, refined on the coarsest level."""
-    plain = at_level(pair, setting.levels[0])
     coarse = setting.metric.prepare(plain)
-    zeros = jnp.zeros(parameter_count(setting.model, pair.fixed.ndim), bases.dtype)
+    zeros = jnp.zeros(parameter_count(setting.model, plain.fixed.ndim), bases.dtype)
 
     def climb(start, base):
         found = search_level(coarse, base, zeros, 0, setting)

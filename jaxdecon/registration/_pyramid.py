@@ -10,6 +10,8 @@ import numpy as np
 
 LEAST_SIZE = 8
 """No axis is made shorter than this."""
+OVERVIEW = 3
+"""A large volume may have so many times more voxels along an axis than a small one."""
 LEAST_SOFT = 12
 """Voxels along an axis that may be softened."""
 Factors = tuple[int, ...]
@@ -38,7 +40,8 @@ def plan_levels(
         fixed_shape: of the fixed volume.
         moving_shape: of the other.
         sizes: of the voxels of both.
-        coarsest: voxels along the longest axis of the coarsest level, at most.
+        coarsest: voxels along the longest axis of the smaller volume on the coarsest
+            level, at most; the other may have three times as many.
     """
     fixed_size, moving_size = sizes
     levels, step = [], min(*fixed_size, *moving_size)
@@ -49,14 +52,13 @@ def plan_levels(
         )
         if not levels or level != levels[-1]:
             levels.append(level)
-        shapes = (fixed_shape, moving_shape)
-        longest = max(
-            n // f
-            for shape, factors in zip(shapes, level, strict=True)
-            for n, f in zip(shape, factors, strict=True)
-        )
+        longest = [
+            max(n // f for n, f in zip(shape, factors, strict=True))
+            for shape, factors in zip((fixed_shape, moving_shape), level, strict=True)
+        ]
+        small = min(longest) <= coarsest and max(longest) <= OVERVIEW * coarsest
         step *= 2
-        if longest <= coarsest or step > 1e6 * min(*fixed_size, *moving_size):
+        if small or step > 1e6 * min(*fixed_size, *moving_size):
             return levels[::-1]
 
 

@@ -26,7 +26,7 @@ from ._verdict import finish
 
 STARTS = ("auto", "turns", "moments", "projections", "centre", "identity")
 COARSEST = 20
-"""Voxels along the longest axis of the coarsest level, at most."""
+"""Voxels along the longest axis of the smaller volume, on the coarsest level."""
 
 
 def register(

@@ -43,7 +43,9 @@ def finish(pair: Pair, found: Found, setting: Setting) -> Registration:
             mirrored=_determinant(found.matrix) * _determinant(found.base) <= 0,
             done=found.search.done,
             association=association,
-            sure=significance(association, _independent(normal)),
+            sure=significance(
+                association, _independent(normal, found.peaks, pair.fixed.shape)
+            ),
             overlap=share,
             best=found.evidence,
             rival=found.rival,
@@ -77,14 +79,17 @@ def _agreement(pair: Pair, found: Found, setting: Setting):
     return plain, metric.association(metric.prepare(fine), rows, normal)
 
 
-def _independent(normal: Normal) -> jax.Array:
+def _independent(normal: Normal, peaks: jax.Array, shape: tuple[int, ...]):
     """How many voxels of the overlap count as independent of each other.
 
     Of content with a Gaussian autocorrelation, whose length follows from the power of
-    its slopes.
+    its slopes; it is no longer than the volume. If the content is a few blobs in the
+    dark, a few of them decide: so many fewer voxels count as the kurtosis exceeds that
+    of normal values.
     """
-    length = jnp.sqrt(normal.warped / jnp.maximum(normal.slopes, 1e-30))
-    return normal.weight / jnp.prod(jnp.maximum(length * jnp.pi**0.5, 1))
+    length = jnp.sqrt(jnp.pi * normal.warped / jnp.maximum(normal.slopes, 1e-30))
+    cells = normal.weight / jnp.prod(jnp.clip(length, 1, jnp.asarray(shape)))
+    return cells * jnp.minimum(3 / jnp.maximum(peaks, 1e-30), 1)
 
 
 def _covariance(normal: Normal, variance: jax.Array) -> jax.Array:
