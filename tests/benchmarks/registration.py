@@ -8,11 +8,13 @@ own noise; with FOLDER also the cases in its .npz files (`fixed`, `moving`, `mat
 Error: mean distance of the eight corners from where they should be, voxels. Seconds:
 the least of several runs; "first" is the first call in this process, with compilation.
 Reach: poses turned by up to 30 degrees about any axis, shifted by up to a quarter of
-the size, scaled by 0.9 to 1.1; found are those within half a voxel. SimpleITK,
-itk-elastix and antspyx take part if they are installed.
+the size, scaled by 0.9 to 1.1; found are those within half a voxel. Then 64 pairs one
+by one and under `vmap`, and the derivative of a pose by both volumes: seconds, and
+scratch in volumes. SimpleITK, itk-elastix and antspyx take part if they are installed.
 """
 
 import argparse
+import functools
 import itertools
 import time
 from pathlib import Path
@@ -23,7 +25,7 @@ from _common import header, table
 from _registration_peers import available
 
 import jaxdecon as jd
-from jaxdecon.geometry import Transform
+from jaxdecon.geometry import Transform, in_voxels
 
 REACHED = 0.5
 
@@ -73,9 +75,9 @@ def corner_error(points_to, matrix, shape):
     return float(np.linalg.norm(points_to(corners) - expected, axis=1).mean())
 
 
-def ours(fixed, moving, model="affine"):
+def ours(fixed, moving, size=(1, 1, 1), model="affine"):
     """Like the peers; also whether the pose is believed."""
-    found = jd.register(fixed, moving, model=model)
+    found = jd.register(fixed, moving, model=model, fixed_voxel_size=size)
     matrix = np.asarray(jax.block_until_ready(found.matrix), float)
 
     def points_to(points):
@@ -84,19 +86,24 @@ def ours(fixed, moving, model="affine"):
     return points_to, bool(found.converged)
 
 
-def cases(folder):
-    """(name, fixed, moving, matrix)."""
+def cases(folder, largest):
+    """(name, fixed, moving, voxel size, matrix)."""
     for path in sorted(folder.glob("*.npz")) if folder else []:
         with np.load(path) as file:
             fixed, moving = (file[k].astype(np.float32) for k in ("fixed", "moving"))
-            yield path.stem, fixed, moving, file["matrix"]
-    for name, shape, noise in (
-        ("dense, noisy, 96^3", (96, 96, 96), 0.2),
-        ("flat stack, 48 x 160 x 160", (48, 160, 160), 0.05),
+            yield path.stem, fixed, moving, (1, 1, 1), file["matrix"]
+    for name, shape, size, noise in (
+        ("dense, noisy, 96^3", (96, 96, 96), (1, 1, 1), 0.2),
+        ("voxels of 3 x 1 x 1, 48 x 160 x 160", (48, 160, 160), (3, 1, 1), 0.05),
+        ("256^3", (256, 256, 256), (1, 1, 1), 0.05),
     ):
-        matrix = pose(shape, turn=(6, -3, 2), scale=(1, 1.03, 0.97), shift=(2, -5, 4))
+        if max(shape) > largest:
+            continue
+        extent = np.multiply(shape, size)
+        matrix = pose(extent, turn=(6, -3, 2), scale=(1, 1.03, 0.97), shift=(2, -5, 4))
+        matrix = in_voxels(matrix, size, size)
         fixed = blobs(shape, np.eye(4), seed=0, noise=noise)
-        yield name, fixed, blobs(shape, matrix, seed=1, noise=noise), matrix
+        yield name, fixed, blobs(shape, matrix, seed=1, noise=noise), size, matrix
 
 
 def timed(function, *arguments, repeats=2):
@@ -109,15 +116,16 @@ def timed(function, *arguments, repeats=2):
     return result, *min(runs), runs[0][0]
 
 
-def accuracy(folder):
+def accuracy(folder, largest):
     """A row per case and program."""
-    programs = {"jaxdecon": lambda f, m: ours(f, m)[0], **available()}
-    for name, fixed, moving, matrix in cases(folder):
+    programs = {"jaxdecon": lambda *pair: ours(*pair)[0], **available()}
+    for name, fixed, moving, size, matrix in cases(folder, largest):
         still = corner_error(lambda points: points, matrix, fixed.shape)
         reference = None
         for program, function in programs.items():
             repeats = 4 if program == "jaxdecon" else 2
-            found, wall, cpu, first = timed(function, fixed, moving, repeats=repeats)
+            arguments = (fixed, moving, size)
+            found, wall, cpu, first = timed(function, *arguments, repeats=repeats)
             reference = cpu if reference is None else reference
             error = corner_error(found, matrix, fixed.shape)
             yield [
@@ -135,7 +143,8 @@ def reach(poses, peer_poses, size=64):
     """A row per program: how many random poses it finds."""
     shape = (size,) * 3
     fixed = blobs(shape, np.eye(4), seed=0, noise=0.03)
-    programs = {"jaxdecon": lambda f, m: ours(f, m, "similarity"), **available()}
+    similar = functools.partial(ours, model="similarity")
+    programs = {"jaxdecon": similar, **available()}
     for program, function in programs.items():
         rng = np.random.default_rng(5)
         count = poses if program == "jaxdecon" else peer_poses
@@ -155,17 +164,84 @@ def reach(poses, peer_poses, size=64):
             yield [program, f"{found} of {count}", f"{believed}"]
 
 
+def batch(count=64, size=64):
+    """Rows: many pairs one by one, and all at once by `vmap`."""
+    shape = (size,) * 3
+    fixed = np.stack([blobs(shape, np.eye(4), seed=0, noise=0.05)] * count)
+    rng = np.random.default_rng(6)
+    matrices = [
+        pose(shape, turn=rng.uniform(-8, 8, 3), scale=1.02, shift=rng.uniform(-5, 5, 3))
+        for _ in range(count)
+    ]
+    moving = np.stack(
+        [blobs(shape, m, seed=k + 1, noise=0.05) for k, m in enumerate(matrices)]
+    )
+    together = jax.jit(jax.vmap(lambda f, m: jd.register(f, m).matrix))
+
+    def one_by_one(fixed, moving):
+        return np.stack(
+            [jd.register(*p).matrix for p in zip(fixed, moving, strict=True)]
+        )
+
+    for name, function in (("one by one", one_by_one), ("vmap", together)):
+        found, wall, cpu, first = timed(
+            lambda f, m, run=function: np.asarray(run(f, m), float), fixed, moving
+        )
+        errors = [
+            corner_error(lambda p, f=f: p @ f[:3, :3].T + f[:3, 3], m, shape)
+            for f, m in zip(found, matrices, strict=True)
+        ]
+        numbers = [f"{1e3 * v / count:.0f}" for v in (wall, cpu)]
+        yield [f"{name}, {count} pairs", f"{max(errors):.3f}", *numbers, f"{first:.1f}"]
+
+
+def gradient(size=64):
+    """Rows: the pose, and the pose with its derivative, for few and many passes."""
+    shape = (size,) * 3
+    matrix = pose(shape, turn=(6, -3, 2), scale=1, shift=(2, -5, 4))
+    fixed, moving = (
+        jax.numpy.asarray(blobs(shape, m, seed=s, noise=0.05))
+        for s, m in enumerate((np.eye(4), matrix))
+    )
+
+    def shift(fixed, moving, passes):
+        options = {"initial": np.eye(4), "model": "rigid", "iterations": passes}
+        return jd.register(fixed, moving, **options).matrix[0, 3]
+
+    for passes in (10, 100, 1000):
+        plain = jax.jit(functools.partial(shift, passes=passes))
+        slope = jax.jit(jax.grad(functools.partial(shift, passes=passes), (0, 1)))
+        row = [f"{passes} passes at most"]
+        for function in (plain, slope):
+            program = function.lower(fixed, moving).compile()
+            program(fixed, moving)
+            _, wall, *_ = timed(
+                lambda f, m, run=program: jax.block_until_ready(run(f, m)),
+                *(fixed, moving),
+                repeats=4,
+            )
+            memory = program.memory_analysis().temp_size_in_bytes / fixed.nbytes
+            row += [f"{wall:.2f}", f"{memory:.0f}"]
+        yield row
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=Path, help="folder with .npz files")
     parser.add_argument("--poses", type=int, default=200)
     parser.add_argument("--peer-poses", type=int, default=20)
+    parser.add_argument("--largest", type=int, default=256, help="voxels along an axis")
     arguments = parser.parse_args()
     header("Registration")
     columns = ["case (error before)", "program", "error", "first s", "wall s", "CPU s"]
-    table([*columns, "CPU ratio"], list(accuracy(arguments.cases)))
+    rows = list(accuracy(arguments.cases, arguments.largest))
+    table([*columns, "CPU ratio"], rows)
     rows = list(reach(arguments.poses, arguments.peer_poses))
     table(["program", "found", "wrong, and not told"], rows)
+    columns = ["64^3", "largest error", "wall ms a pair", "CPU ms a pair", "first s"]
+    table(columns, list(batch()))
+    columns = ["rigid, 64^3", "pose s", "volumes", "derivative s", "volumes"]
+    table(columns, list(gradient()))
 
 
 if __name__ == "__main__":
