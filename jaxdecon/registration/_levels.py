@@ -13,7 +13,7 @@ from ._gauss_newton import MatrixOf, Search, rows_of, search
 from ._local import local_agreement
 from ._metrics import Metric, Plain
 from ._moments import Pair, warped_at
-from ._pyramid import Level, reduce, soften
+from ._pyramid import Factors, Level, reduce, soften
 
 COARSE_TOLERANCE, FINE_TOLERANCE = 0.1, 0.05
 """Voxels of a level that the last step moves the corners by, at most."""
@@ -45,28 +45,39 @@ class Setting:
 
 
 def at_level(pair: Pair, level: Level) -> Pair:
-    """Coarse copies of the volumes."""
-
-    def coarse(volume, factors):
-        return None if volume is None else reduce(volume, factors)
-
-    fixed, fixed_margin = _quiet(pair.fixed, level.fixed)
-    moving, moving_margin = _quiet(pair.moving, level.moving)
+    """Coarse copies of the volumes; those of the finest level are softened."""
+    fixed, fixed_weight, fixed_margin = _quiet(
+        pair.fixed, pair.fixed_weight, level.fixed
+    )
+    moving, moving_weight, moving_margin = _quiet(
+        pair.moving, pair.moving_weight, level.moving
+    )
     return Pair(
         fixed=fixed,
         moving=moving,
-        fixed_weight=coarse(pair.fixed_weight, level.fixed),
-        moving_weight=coarse(pair.moving_weight, level.moving),
+        fixed_weight=fixed_weight,
+        moving_weight=moving_weight,
         fixed_margin=fixed_margin,
         moving_margin=moving_margin,
     )
 
 
-def _quiet(volume: jax.Array, factors: tuple[int, ...]):
-    """A coarse copy; where nothing was reduced a softened one, and its margins."""
-    if max(factors) > 1:
-        return reduce(volume, factors), None
-    return soften(volume)
+def _quiet(volume: jax.Array, weight: jax.Array | None, factors: Factors):
+    """A coarse copy, or a softened one, its weights, and margins that were spoilt.
+
+    What has no weight does not leak into what has.
+    """
+    coarser = max(factors) > 1
+
+    def smooth(x):
+        return (reduce(x, factors), None) if coarser else soften(x)
+
+    if weight is None:
+        values, margins = smooth(volume)
+        return values, None, margins
+    (total, margins), (share, _) = smooth(volume * weight), smooth(weight)
+    values = jnp.where(share > 0, total / jnp.where(share > 0, share, 1), 0)
+    return values, share if coarser else weight, margins
 
 
 def pose(parameters, start, setting: Setting) -> jax.Array:
