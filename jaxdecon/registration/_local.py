@@ -11,6 +11,10 @@ from ._moments import Pair
 STEPS = (1, 2, 3)
 """Strides of the filters that make the window: together a standard deviation of 3.7
 voxels."""
+UNSEEN = 4
+"""Voxels along the borders, where windows are cut off, that do not count besides."""
+LEAST_CUT = 24
+"""Voxels along an axis that may lose them."""
 FLOOR = 0.03
 """Of the mean variance; local variances below it are not made up for."""
 
@@ -77,6 +81,14 @@ def localised(pair: Pair) -> Pair:
         moving=normalise_locally(pair.moving, pair.moving_weight),
         fixed_weight=pair.fixed_weight,
         moving_weight=pair.moving_weight,
-        fixed_margin=pair.fixed_margin,
-        moving_margin=pair.moving_margin,
+        fixed_margin=_without_ends(pair.fixed, pair.fixed_margin),
+        moving_margin=_without_ends(pair.moving, pair.moving_margin),
+    )
+
+
+def _without_ends(volume: jax.Array, margin: tuple[int, ...] | None):
+    margin = (0,) * volume.ndim if margin is None else margin
+    return tuple(
+        m + (UNSEEN if n >= LEAST_CUT else 0)
+        for m, n in zip(margin, volume.shape, strict=True)
     )

@@ -73,10 +73,14 @@ def _factors(shape, size, step: float) -> Factors:
 
 
 def reduce(volume: jax.Array, factors: Factors) -> jax.Array:
-    """A volume made coarser, after a filter that keeps its detail from folding back."""
-    for axis, factor in enumerate(factors):
-        for _ in range(int(math.log2(factor))):
-            volume = _halve(volume, axis)
+    """A volume made coarser, after a filter that keeps its detail from folding back.
+
+    By halves of all axes, which levels have in common.
+    """
+    for step in range(int(math.log2(max(factors)))):
+        for axis, factor in enumerate(factors):
+            if factor > 2**step:
+                volume = _halve(volume, axis)
     return volume
 
 
@@ -87,45 +91,44 @@ def soften(volume: jax.Array) -> tuple[jax.Array, tuple[int, ...]]:
     volumes correlate best half a voxel off; of softened ones hardly. Axes of few voxels
     are left as they are.
     """
-    margins = []
-    for axis, n in enumerate(volume.shape):
-        margins.append(2 if n >= LEAST_SOFT else 0)
-        if margins[-1]:
+    margins = tuple(2 if n >= LEAST_SOFT else 0 for n in volume.shape)
+    for axis, margin in enumerate(margins):
+        if margin:
             volume = _binomial(volume, axis)
-    return volume, tuple(margins)
+    return jnp.pad(volume, [(m, m) for m in margins], mode="edge"), margins
 
 
 def _binomial(volume: jax.Array, axis: int) -> jax.Array:
-    """The filter (1, 4, 6, 4, 1) / 16; border values are repeated."""
+    """The filter (1, 4, 6, 4, 1) / 16, where all of it is inside."""
     n = volume.shape[axis]
-    wide = [(2, 2) if a == axis else (0, 0) for a in range(volume.ndim)]
-    line = jnp.pad(volume, wide, mode="edge")
-    a, b, c, d, e = (jax.lax.slice_in_dim(line, k, k + n, axis=axis) for k in range(5))
+    a, b, c, d, e = (_part(volume, axis, k, n - 4 + k) for k in range(5))
     return (a + e + 4 * (b + d) + 6 * c) / 16
+
+
+def _part(volume: jax.Array, axis: int, start: int, stop: int, step: int = 1):
+    """A slice; XLA makes fast code of these, and not of padded volumes."""
+    return jax.lax.slice_in_dim(volume, start, stop, step, axis=axis)
 
 
 def edges(volume: jax.Array) -> jax.Array:
     """Lengths of the gradient, in units of a voxel."""
-    squares = jnp.zeros_like(volume)
-    for axis, n in enumerate(volume.shape):
-        if n > 1:
-            ends = [(1, 1) if a == axis else (0, 0) for a in range(volume.ndim)]
-            wide = jnp.pad(volume, ends, mode="edge")
-            after, before = (
-                jax.lax.slice_in_dim(wide, k, k + n, axis=axis) for k in (2, 0)
-            )
-            squares = squares + ((after - before) / 2) ** 2
-    return jnp.sqrt(squares + jnp.finfo(volume.dtype).tiny)
+    axes = [axis for axis, n in enumerate(volume.shape) if n > 1]
+    slopes = jnp.stack([jnp.asarray(jnp.gradient(volume, axis=a)) for a in axes])
+    return jnp.sqrt((slopes**2).sum(0) + jnp.finfo(volume.dtype).tiny)
 
 
 def _halve(volume: jax.Array, axis: int) -> jax.Array:
     """Means of pairs under the binomial filter (1, 3, 3, 1) / 8; ends are repeated."""
     n = volume.shape[axis] // 2 * 2
-    line = jnp.moveaxis(volume, axis, 0)[:n]
-    line = jnp.concatenate([line[:1], line, line[-1:]])
-    coarse = (line[0:n:2] + 3 * line[1 : n + 1 : 2] + 3 * line[2 : n + 2 : 2]) / 8
-    coarse = coarse + line[3 : n + 3 : 2] / 8
-    return jnp.moveaxis(coarse, 0, axis)
+
+    def part(start, stop, step=1):
+        return _part(volume, axis, start, stop, step)
+
+    first = (4 * part(0, 1) + 3 * part(1, 2) + part(2, 3)) / 8
+    last = (part(n - 3, n - 2) + 3 * part(n - 2, n - 1) + 4 * part(n - 1, n)) / 8
+    inner = part(1, n - 3, 2) + part(4, n, 2)
+    inner = (inner + 3 * (part(2, n - 2, 2) + part(3, n - 1, 2))) / 8
+    return jnp.concatenate([first, inner, last], axis=axis)
 
 
 def from_level(factors: Factors) -> np.ndarray:
