@@ -61,6 +61,7 @@ def test_a_pose_is_written_and_applied(files, tmp_path, capsys):
     np.testing.assert_allclose(np.asarray(jd.io.read(again))[0], first, atol=0.5)
 
 
+@pytest.mark.slow
 def test_options_reach_the_registration(files, tmp_path):
     """The second channel inverted, under a mask, in two stages, with a figure."""
     folder, matrix, fixed = files
@@ -99,6 +100,7 @@ def test_a_pose_that_is_not_believed_writes_nothing(files, tmp_path, capsys):
         (("--matrix", "p.txt", "--model", "elastic"), "model"),
         (("-o", "out.xyz"), "out.xyz"),
         (("--matrix", "p.txt", "--metric", "nmi"), "metric"),
+        (("--matrix", "p.csv"), "--matrix"),
         (("--figure", "p.png", "--apply", "a.txt"), "--figure"),
         (("-o", "o.npy", "--apply", "a.txt", "--initial", "b.txt"), "not both"),
     ],

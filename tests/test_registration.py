@@ -55,6 +55,7 @@ def test_the_uncertainty_is_of_the_error_s_size(blobs, fixed):
     assert 0.4 < np.median(ratios) < 2.5
 
 
+@pytest.mark.slow
 def test_volumes_of_other_sizes_and_voxels(blobs, fixed):
     """A rigid motion in µm, seen with two kinds of voxels."""
     sizes = (0.2, 0.2, 0.2), (0.4, 0.25, 0.25)
@@ -120,6 +121,7 @@ def test_planes_are_registered():
     assert corner_error(found.matrix, truth, SHAPE[:2]) < 0.05
 
 
+@pytest.mark.slow
 def test_right_angles_are_tried(blobs, fixed):
     turned = np.ascontiguousarray(np.rot90(fixed, axes=(1, 2)))
     found = jd.register(fixed, turned, model="rigid", start="turns")
@@ -128,6 +130,7 @@ def test_right_angles_are_tried(blobs, fixed):
     np.testing.assert_allclose(back, fixed, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_moments_find_a_specimen_turned_far():
     """A lone body with three axes, turned by two radians: beyond other starts."""
     rng = np.random.default_rng(5)
@@ -145,13 +148,10 @@ def test_moments_find_a_specimen_turned_far():
     assert corner_error(unturned.matrix, truth) > 10
 
 
-@pytest.mark.parametrize("metric", ["ncc", "mi"])
-def test_projections_find_a_far_shift(blobs, fixed, metric):
+def test_projections_find_a_far_shift(blobs, fixed):
     truth = pose("rigid", seed=1, angle=0.1, shift=12.0)
     moving = blobs.image(SHAPE, truth, seed=1)
-    found = jd.register(
-        fixed, moving, model="rigid", start="projections", metric=metric
-    )
+    found = jd.register(fixed, moving, model="rigid", start="projections")
     assert found.converged, found.message
     assert corner_error(found.matrix, truth) < 0.15
 
@@ -221,6 +221,7 @@ def test_too_few_iterations_are_told(blobs, fixed):
     assert "iterations" in found.message
 
 
+@pytest.mark.slow
 def test_batches_by_vmap(blobs, fixed):
     truths = [pose("rigid", seed=s) for s in range(3)]
     moving = np.stack([blobs.image(SHAPE, t, seed=1) for t in truths])
@@ -290,7 +291,7 @@ def test_phase_correlation_needs_one_shape(fixed):
         jd.phase_correlation(fixed, np.ones(SHAPE))
 
 
-@pytest.mark.parametrize("planes", [1, 2, 5, 7])
+@pytest.mark.parametrize("planes", [1, 5])
 def test_few_planes(blobs, planes):
     """Thin stacks; of one plane only what is in the plane can be known."""
     shape = (planes, *SHAPE[1:])
@@ -337,6 +338,7 @@ def test_saturated_volumes(blobs, fixed):
     assert corner_error(found.matrix, truth) < 0.05
 
 
+@pytest.mark.slow
 def test_a_large_overview_and_a_small_detail(blobs):
     """Voxels of 1.6 and 0.8 µm; the detail is a hundredth of the overview."""
     big, small = (80, 96, 88), (36, 40, 38)

@@ -92,7 +92,7 @@ def test_a_smooth_maximum_has_the_exact_derivative():
         def rows_of(p, base):
             return (into @ p + jnp.tile(base[:3].sum(), 12)).reshape(3, 4)
 
-        def score(rows, pair):
+        def score(rows, pair, around=None):
             away = rows.ravel() - pair.moving
             return -away @ curvature @ away / 2
 
@@ -122,7 +122,7 @@ def test_a_smooth_maximum_has_the_exact_derivative():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("metric", ["ncc", "ssd", "mi"])
+@pytest.mark.parametrize("metric", ["ncc", "mi"])
 def test_derivatives_tell_what_a_change_does(exact, metric):
     """Of changes that move the pose by a part of a voxel."""
     setting = problem(metric)
@@ -144,6 +144,7 @@ def test_what_the_start_cannot_change_has_no_slope():
     assert np.abs(slope[:3]).max() < 1e-2  # of a rigid one's linear part, some 10
 
 
+@pytest.mark.slow
 def test_more_passes_need_no_more_memory():
     """The program for the derivative is the same, however long the search may be."""
     volume = jnp.zeros(SHAPE)
@@ -160,6 +161,7 @@ def test_more_passes_need_no_more_memory():
     assert many.temp_size_in_bytes < 1.01 * few.temp_size_in_bytes + 1e5
 
 
+@pytest.mark.slow
 def test_gradient_descent_on_the_light_of_one_view():
     """Registration inside a model that is fitted: it runs under jit and vmap."""
     blobs = Blobs(count=900)

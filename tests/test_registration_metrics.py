@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 from scipy.stats import entropy
 
 import jaxdecon as jd
-from jaxdecon.registration import METRICS
+from jaxdecon.registration import METRICS, Status
 from jaxdecon.registration._histogram import information, joint_counts, to_bins
 from jaxdecon.registration._metrics import as_metric
 
@@ -40,12 +41,18 @@ def least_squares_in_logs(warped, fixed, weight):
     return -(weight * difference**2).sum() / weight.sum()
 
 
-@pytest.mark.parametrize("metric", [*METRICS, least_squares_in_logs])
+FUNCTION = pytest.param(least_squares_in_logs, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("metric", [*METRICS, FUNCTION])
 def test_every_metric_finds_the_pose(fixed, moving, truth, metric):
     found = jd.register(fixed, moving, model="rigid", metric=metric)
     assert found.converged, found.message
     assert corner_error(found.matrix, truth) < 0.1
     assert corner_error(found.matrix, truth) < 5 * float(found.uncertainty)
+    last = np.nanmax(found.history[-1])
+    assert np.isclose(found.score, last, rtol=0.05)  # of a function, too, its own
+    assert (found.score < 0) == (metric not in ("ncc", "local-ncc", "mi"))
 
 
 def test_the_history_rises_to_the_score(fixed, moving):
@@ -58,6 +65,7 @@ def test_the_history_rises_to_the_score(fixed, moving):
     assert found.score == found.ncc == np.nanmax(found.history[-1])
 
 
+@pytest.mark.slow
 def test_mutual_information_needs_no_like_values(fixed, moving, truth):
     """A function without an inverse between the values of the two."""
     rng = np.random.default_rng(0)
@@ -70,6 +78,7 @@ def test_mutual_information_needs_no_like_values(fixed, moving, truth):
     assert found.ncc < 0
 
 
+@pytest.mark.slow
 def test_local_correlation_survives_uneven_light(truth):
     blobs = Blobs(seed=1)
     fixed, moving = (
@@ -90,6 +99,7 @@ def test_squared_differences_ask_for_equal_brightness(fixed, moving):
     assert brighter.score < same.score < 0
 
 
+@pytest.mark.slow
 def test_robust_weights_leave_out_what_only_one_shows():
     blobs, truth = Blobs(seed=3), pose("rigid", seed=6)
     fixed, moving = (
@@ -111,6 +121,43 @@ def test_stages_end_with_the_last_model(blobs, fixed):
     assert found.converged, found.message
     assert corner_error(found.matrix, truth) < 0.05
     assert found.covariance.shape == (12, 12)
+
+
+@pytest.mark.slow
+def test_stages_know_what_the_first_one_saw():
+    """A pattern that repeats: the second stage alone sees one pose."""
+    rng = np.random.default_rng(0)
+    tile = np.kron(
+        np.ones((4, 4)), gaussian_filter(rng.normal(size=(40, 40)), 3, mode="wrap")
+    )
+    fixed, moving = tile[:100, :100], tile[20:120, 20:120]
+    for model in ("translation", ("translation", "rigid")):
+        found = jd.register(fixed, moving, model=model)
+        assert found.status == Status.AMBIGUOUS, found.message
+
+
+def test_values_under_a_mask_do_not_count_at_all(fixed, moving, truth):
+    """Not even ones that are a million times brighter."""
+    spoilt, mask = fixed.copy(), np.ones(SHAPE, np.float32)
+    spoilt[:, :12], mask[:, :12] = 1e6, -1
+    found = jd.register(spoilt, moving, model="rigid", mask=mask)
+    assert found.converged, found.message
+    assert corner_error(found.matrix, truth) < 0.05
+
+
+def test_a_small_mask(fixed, moving, truth):
+    """It holds a twentieth of the volume."""
+    mask = np.zeros(SHAPE, np.float32)
+    mask[10:26, 14:32, 12:30] = 1
+    found = jd.register(fixed, moving, model="rigid", mask=mask)
+    assert corner_error(found.matrix, truth) < 0.4  # at corners far from the mask
+
+
+def test_bins_are_of_the_whole_volume():
+    volume = np.random.default_rng(0).normal(size=(256, 16, 256)).astype(np.float32)
+    volume[50:150, 4:12, 60:180] += 100 + 100 * np.linspace(0, 1, 120)
+    bins = to_bins(jnp.asarray(volume), None, 32)
+    assert len(np.unique(np.round(bins[50:150, 4:12, 60:180]))) >= 3
 
 
 @pytest.mark.parametrize("metric", METRICS)

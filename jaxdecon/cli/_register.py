@@ -101,6 +101,9 @@ def register(
 
     paths = (fixed, moving)
     images = [_with_size(io.read(path), voxel_size, path) for path in paths]
+    physical = matrix is not None and matrix.suffix.lower() in (".tfm", ".mat", ".json")
+    if physical and None in _sizes(images).values():
+        raise ValueError(f"{matrix} is about places in µm: give --voxel-size.")
     start_jax()
     if apply is not None:
         pose = _read_matrix(apply, images)
@@ -146,6 +149,11 @@ def _check_options(output, matrix, figure, apply, initial, order, overwrite) -> 
         report.check_plots()
         if apply is not None:
             raise ValueError("with --apply nothing is registered: no --figure.")
+    if matrix is not None and matrix.suffix.lower() not in io.MATRIX_FORMATS:
+        raise ValueError(
+            f"--matrix is {matrix}; the suffix is to be one of "
+            f"{', '.join(io.MATRIX_FORMATS)}."
+        )
     for target in (output, matrix, figure):
         if target is not None:
             io.check_target(target, overwrite=overwrite)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from .._core._pytree import pytree
 from ._metrics import Metric
-from ._moments import Pair, from_unit
+from ._moments import Pair, countable, from_unit
 from ._normal import Normal
 
 LEAST_OVERLAP = 0.1
@@ -75,13 +75,12 @@ def search(
     A step is taken if it raises the score, else tried again, shorter. The last one,
     which moves no corner by more than `tolerance` voxels, is taken untried.
     """
-    smaller = min(pair.fixed.size, pair.moving.size)
+    least = LEAST_OVERLAP * countable(pair)
     place = corner_places(pair, matrix_of)
 
     def advance(state: Search) -> Search:
         found = look(metric, pair, matrix_of, state.candidate)
-        overlaps = found.weight > LEAST_OVERLAP * smaller
-        better = overlaps & (found.score > state.normal.score)
+        better = (found.weight > least) & (found.score > state.normal.score)
         parameters = jnp.where(better, state.candidate, state.parameters)
         normal = jax.tree.map(
             lambda new, old: jnp.where(better, new, old), found, state.normal

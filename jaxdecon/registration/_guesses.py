@@ -60,7 +60,9 @@ def _mass(volume, weight, scale) -> tuple[jax.Array, jax.Array]:
     return centre, jnp.linalg.eigh((away * mass.ravel()) @ away.T)[1]
 
 
-def by_projections(pair: Pair, sizes: Sizes, *, outlined: bool) -> jax.Array:
+def by_projections(
+    pair: Pair, sizes: Sizes, *, turned: bool, outlined: bool
+) -> jax.Array:
     """A pose from every maximum projection: the best turn and shift in its plane.
 
     The place along the line of sight follows from the other projections.
@@ -68,14 +70,15 @@ def by_projections(pair: Pair, sizes: Sizes, *, outlined: bool) -> jax.Array:
     Args:
         pair: two volumes; of planes there are no projections.
         sizes: of their voxels.
+        turned: try turns, and not shifts only.
         outlined: correlate edges, for values that do not correspond.
 
     Returns:
         (3, 4, 4), from fixed to moving voxels.
     """
-    found = [_projected(pair, sizes, axis, outlined) for axis in range(3)]
+    found = [_projected(pair, sizes, axis, turned, outlined) for axis in range(3)]
     ratio = np.asarray(sizes[0]) / np.asarray(sizes[1])
-    middle = (jnp.asarray(pair.fixed.shape) - 1) / 2
+    middle = (jnp.asarray(pair.fixed.shape, pair.fixed.dtype) - 1) / 2
     starts = []
     for axis, flat in enumerate(found):
         kept = np.array([a for a in range(3) if a != axis])
@@ -92,7 +95,9 @@ def by_projections(pair: Pair, sizes: Sizes, *, outlined: bool) -> jax.Array:
     return jnp.stack(starts)
 
 
-def _projected(pair: Pair, sizes: Sizes, axis: int, outlined: bool) -> jax.Array:
+def _projected(
+    pair: Pair, sizes: Sizes, axis: int, turned: bool, outlined: bool
+) -> jax.Array:
     """(3, 3): the best pose of one projection in the other, in full voxels."""
     flat_sizes = [tuple(np.delete(s, axis)) for s in sizes]
     flat = [
@@ -104,9 +109,9 @@ def _projected(pair: Pair, sizes: Sizes, axis: int, outlined: bool) -> jax.Array
     if outlined:
         small = [edges(v) for v in small]
     coarse = [np.multiply(s, f) for s, f in zip(flat_sizes, level, strict=True)]
-    matrices, _ = best_poses(
-        Pair(fixed=small[0], moving=small[1]), PLANAR_ANGLES, *coarse, count=1
-    )
+    angles = PLANAR_ANGLES if turned else np.zeros((1, 1))
+    flat_pair = Pair(fixed=small[0], moving=small[1])
+    matrices, _ = best_poses(flat_pair, angles, *coarse, count=1)
     into, out = level.between()
     return (
         jnp.asarray(into, matrices.dtype)

@@ -1,5 +1,6 @@
 """The joint histogram of two volumes, and the information that it holds."""
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -25,11 +26,12 @@ def to_bins(volume: jax.Array, weight: jax.Array | None, bins: int) -> jax.Array
     Half way between bins of equal width and bins of equal content: the few bright
     voxels of a fluorescence image have bins, and so has its background.
     """
-    step = max(1, volume.size // SAMPLES)
-    values = volume.ravel()[::step]
+    step = math.ceil(max(1, volume.size / SAMPLES) ** (1 / volume.ndim))
+    every = (slice(None, None, step),) * volume.ndim
+    values = volume[every].ravel()
     shares = jnp.linspace(TAIL, 1 - TAIL, bins - 2)
     if weight is not None:
-        values = jnp.where(weight.ravel()[::step] > 0, values, jnp.nan)
+        values = jnp.where(weight[every].ravel() > 0, values, jnp.nan)
     ranks = jnp.nanquantile(values, shares).astype(volume.dtype)
     places = jnp.arange(bins - 2, dtype=volume.dtype)
     even = places / places[-1] * (ranks[-1] - ranks[0]) + ranks[0]

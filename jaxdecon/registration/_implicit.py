@@ -10,8 +10,9 @@ from ._moments import Pair
 APART = 0.1
 """Voxels that the corners move by between slopes that are compared: linear
 interpolation has kinks, whose part in the curvature is not seen at a point."""
-Score = Callable[[jax.Array, Pair], jax.Array]
-"""Of the rows from unit coordinates to voxels of the moving volume, and the volumes."""
+Score = Callable[[jax.Array, Pair, jax.Array], jax.Array]
+"""Of the rows from unit coordinates to voxels of the moving volume, the volumes, and
+the rows at which weights are taken."""
 Rows = Callable[[jax.Array, jax.Array], jax.Array]
 """From parameters about a base to those rows."""
 
@@ -57,7 +58,8 @@ def attach(
     def backward(saved, cotangents):
         found, pair, base = saved
         toward, weight = cotangents
-        near = _near(score, rows_of(found, base), pair)
+        around = jax.lax.stop_gradient(rows_of(found, base))
+        near = _near(lambda rows: score(rows, pair, around), around)
 
         def about(parameters, base):
             return near(rows_of(parameters, base))
@@ -70,7 +72,7 @@ def attach(
             return weight * score_of_parameters(found) - slope
 
         by_pair = jax.grad(
-            lambda pair: change(lambda p: score(rows_of(p, base), pair))
+            lambda pair: change(lambda p: score(rows_of(p, base), pair, around))
         )(pair)
         by_base = jax.grad(lambda base: change(lambda p: about(p, base)))(base)
         return jnp.zeros_like(found), jnp.zeros_like(weight), by_pair, by_base
@@ -79,16 +81,16 @@ def attach(
     return known(found, value, pair, base)
 
 
-def _near(score: Score, rows: jax.Array, pair: Pair) -> Callable[..., jax.Array]:
+def _near(score: Callable[..., jax.Array], rows: jax.Array) -> Callable[..., jax.Array]:
     """The score of rows near given ones, less that of those: a quadratic form."""
     slope = jax.grad(score)
 
     def change(direction):
         step = APART / 2 * direction.reshape(rows.shape)
-        return (slope(rows + step, pair) - slope(rows - step, pair)).ravel() / APART
+        return (slope(rows + step) - slope(rows - step)).ravel() / APART
 
     curvature = jax.lax.map(change, jnp.eye(rows.size, dtype=rows.dtype))
-    curvature, steep = (curvature + curvature.T) / 2, slope(rows, pair).ravel()
+    curvature, steep = (curvature + curvature.T) / 2, slope(rows).ravel()
 
     def near(others):
         away = (others - rows).ravel()

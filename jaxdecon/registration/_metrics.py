@@ -56,7 +56,7 @@ class Metric(abc.ABC):
         """The score of two images, of any shape."""
 
     def evidence(self, normal: Normal) -> jax.Array:
-        """For a pose, in standard errors of what chance would give."""
+        """For a pose, to be compared with that for others; grows with the overlap."""
         return significance(normal.ncc, normal.weight)
 
     def association(self, pair: Pair, rows: jax.Array, normal: Normal) -> jax.Array:

@@ -126,6 +126,17 @@ def _columns(
     return jnp.stack(columns).reshape(len(columns), -1)
 
 
+def countable(pair: Pair) -> jax.Array:
+    """Voxels of a pair that may count at some pose: those of the smaller volume."""
+    sums = []
+    margins = (pair.fixed_margin, pair.moving_margin)
+    for weight, margin in zip(pair.weights(), margins, strict=True):
+        inner = (0,) * weight.ndim if margin is None else margin
+        part = tuple(slice(m, n - m) for m, n in zip(inner, weight.shape, strict=True))
+        sums.append(weight[part].sum())
+    return jnp.minimum(*sums)
+
+
 def where(matrix: jax.Array, plane: Plane):
     """Unit coordinates of a plane's voxels, and where in the moving volume they go."""
     unit = plane.grid

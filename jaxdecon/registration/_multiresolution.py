@@ -19,7 +19,7 @@ from ._levels import (
     search_level,
     trusted,
 )
-from ._metrics import score_at
+from ._metrics import Plain, score_at
 from ._moments import Pair
 from ._pyramid import Level, edges
 from ._result import LEAST_LEAD
@@ -46,6 +46,7 @@ class Found:
         history: (levels, most) score after every pass, NaN for none.
         evidence: for the pose, when it was chosen.
         rival: that of the best pose elsewhere; -infinity for none.
+        mirrored: whether it turns a right hand into a left one, and its start did not.
         peaks: kurtosis of the volumes' values, the larger one.
     """
 
@@ -57,6 +58,7 @@ class Found:
     history: jax.Array
     evidence: jax.Array
     rival: jax.Array
+    mirrored: jax.Array
     peaks: jax.Array
 
 
@@ -89,9 +91,10 @@ def register_from_anywhere(pair: Pair, vectors: jax.Array, setting: Setting) -> 
             (setting.fixed_size, setting.moving_size), setting.levels[0], strict=True
         )
     ]
-    count = min(KEPT, vectors.shape[0])
+    shifts = KEPT if len(vectors) == 1 else 1
+    count = min(KEPT, shifts * len(vectors))
     coarse = jax.lax.stop_gradient(_for_starts(pair, setting))
-    matrices, _ = best_poses(coarse, vectors, *sizes, count=count)
+    matrices, _ = best_poses(coarse, vectors, *sizes, count=count, shifts=shifts)
     into, out = setting.levels[0].between()
     starts = (
         jnp.asarray(into, matrices.dtype) @ matrices @ jnp.asarray(out, matrices.dtype)
@@ -125,15 +128,16 @@ def register_from(pair: Pair, starts: jax.Array, setting: Setting) -> Found:
         searches.append(refine(volumes[rank], base, found, rank, setting))
     if setting.robust:
         rank = len(setting.levels) - 1
-        searches[-1] = jax.lax.fori_loop(
-            *(0, ROUNDS),
-            lambda _, s: refine(volumes[-1], base, s.parameters, rank, setting),
-            searches[-1],
-        )
+
+        def again(_, found):
+            return refine(volumes[-1], base, found.parameters, rank, setting)
+
+        searches[-1] = jax.lax.fori_loop(0, ROUNDS, again, searches[-1])
     last, base = searches[-1], starts[best.start]
     parameters, value = _attached(pair, base, last, setting)
+    matrix = pose(parameters, base, setting)
     return Found(
-        matrix=pose(parameters, base, setting),
+        matrix=matrix,
         score=value,
         search=last,
         base=base,
@@ -141,8 +145,13 @@ def register_from(pair: Pair, starts: jax.Array, setting: Setting) -> Found:
         history=jnp.stack([s.history for s in searches]),
         evidence=best.evidence,
         rival=jnp.where(rival == first, -jnp.inf, contest.evidence[rival]),
+        mirrored=_hand(matrix) * _hand(base) <= 0,
         peaks=_kurtosis(volumes[-1]),
     )
+
+
+def _hand(matrix: jax.Array) -> jax.Array:
+    return jnp.sign(jnp.linalg.det(jax.lax.stop_gradient(matrix[:-1, :-1])))
 
 
 def _kurtosis(pair: Pair) -> jax.Array:
@@ -151,8 +160,9 @@ def _kurtosis(pair: Pair) -> jax.Array:
     def of(volume, weight):
         total = weight.sum()
         away = volume - (volume * weight).sum() / total
+        away = away / jnp.maximum(jnp.abs(away).max(), jnp.finfo(away.dtype).tiny)
         second, fourth = ((away**k * weight).sum() / total for k in (2, 4))
-        return fourth / jnp.maximum(second, jnp.finfo(second.dtype).tiny) ** 2
+        return fourth / second**2
 
     fixed, moving = pair.weights()
     return jnp.maximum(of(pair.fixed, fixed), of(pair.moving, moving))
@@ -193,9 +203,10 @@ def _finite(evidence: jax.Array) -> jax.Array:
 def _best_and_rival(pair: Pair, contest: Contest, setting: Setting):
     """Indices of the best pose, and of the best one elsewhere (else of the best)."""
     places = jax.vmap(corner_places(pair, lambda matrix: matrix))(contest.matrix)
+    places = places / jnp.asarray(setting.levels[0].moving, places.dtype)
     best = contest.evidence.argmax()
     apart = jnp.sqrt(((places - places[best]) ** 2).sum(2)).max(1)
-    elsewhere = apart > ELSEWHERE * max(setting.levels[0].moving)
+    elsewhere = apart > ELSEWHERE
     others = jnp.where(elsewhere, contest.evidence, -jnp.inf)
     return best, jnp.where(others.max() > -jnp.inf, others.argmax(), best)
 
@@ -229,13 +240,18 @@ def _attached(pair: Pair, base, found: Search, setting: Setting):
     def rows(parameters, base):
         return rows_of(matrix_of_level(base, level, setting)(parameters), shape)
 
-    def score(rows, pair):
+    def score(rows, pair, around):
         fine = at_level(pair, level)
         if setting.robust:
-            fine = trusted(fine, jax.lax.stop_gradient(rows))
+            fine = trusted(fine, around)
         return score_at(metric, metric.prepare(fine), rows)
 
-    return attach(score, rows, found.parameters, found.normal.score, pair, base)
+    value = found.normal.score
+    if isinstance(metric, Plain):
+        still = jax.lax.stop_gradient((pair, base))
+        at = rows(found.parameters, still[1])
+        value = score(at, still[0], at)
+    return attach(score, rows, found.parameters, value, pair, base)
 
 
 def _for_starts(pair: Pair, setting: Setting) -> Pair:

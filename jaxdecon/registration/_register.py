@@ -17,7 +17,7 @@ from ._levels import Setting
 from ._metrics import METRICS as METRICS
 from ._metrics import Compare, Metric, as_metric
 from ._moments import Pair
-from ._multiresolution import register_from, register_from_anywhere
+from ._multiresolution import Found, register_from, register_from_anywhere
 from ._phase import check_pair
 from ._pyramid import Level, plan_levels
 from ._result import Registration
@@ -79,11 +79,13 @@ def register(
         moving_mask: of the moving one.
         robust: let voxels count by how well their surroundings correlate at the pose of
             the level before: what only one of the volumes shows counts little.
-        iterations: passes over the volumes on every level, at most.
+        iterations: passes over the volumes on every level, at most; of a function,
+            steps of up to a dozen evaluations.
 
-    Differentiable in both volumes and `initial`, by the implicit function theorem: the
-    cost does not depend on the number of passes. Masks, the weights of `robust` and the
-    choice of the start are taken as given.
+    `matrix` and `score` (with "ncc" also `ncc`) are differentiable in both volumes and
+    `initial`, by the implicit function theorem: the cost does not depend on the number
+    of passes. Masks, the weights of `robust` and the choice of the start are taken as
+    given, and of the other results there are no derivatives.
 
     Returns:
         A `Registration`. Look at `converged` and `message`: a pose that is not to be
@@ -117,12 +119,13 @@ def register(
     check_choice("start", start, STARTS)
     check_count("iterations", iterations, 1)
     sizes = _voxel_sizes(fixed.ndim, fixed_voxel_size, moving_voxel_size)
-    scaled = _scaled(fixed, moving, driven)
+    weights = _weight("mask", mask, fixed), _weight("moving_mask", moving_mask, moving)
+    scaled = _scaled((fixed, moving), weights, driven)
     pair = Pair(
         fixed=scaled[0],
         moving=scaled[1],
-        fixed_weight=_weight("mask", mask, fixed),
-        moving_weight=_weight("moving_mask", moving_mask, moving),
+        fixed_weight=weights[0],
+        moving_weight=weights[1],
     )
     setting = Setting(
         model=models[0],
@@ -134,16 +137,32 @@ def register(
         moving_size=sizes[1],
         most=iterations,
     )
+    with jax.default_matmul_precision("highest"):
+        found = _search(pair, setting, start, initial)
+        for later in models[1:]:
+            setting = dataclasses.replace(setting, model=later)
+            found = _after(found, register_from(pair, found.matrix[None], setting))
+        return finish(pair, found, setting)
+
+
+def _search(pair: Pair, setting: Setting, start: str, initial) -> Found:
     given = _given_starts(pair, setting, start, initial)
-    if given is None:
-        vectors = jnp.asarray(_turns(setting, start), fixed.dtype)
-        found = register_from_anywhere(pair, vectors, setting)
-    else:
-        found = register_from(pair, given, setting)
-    for later in models[1:]:
-        setting = dataclasses.replace(setting, model=later)
-        found = register_from(pair, found.matrix[None], setting)
-    return finish(pair, found, setting)
+    if given is not None:
+        return register_from(pair, given, setting)
+    vectors = jnp.asarray(_turns(setting, start), pair.fixed.dtype)
+    return register_from_anywhere(pair, vectors, setting)
+
+
+def _after(first: Found, second: Found) -> Found:
+    """A stage that began where another ended, and knows what that one saw."""
+    return dataclasses.replace(
+        second,
+        counts=jnp.concatenate([first.counts, second.counts]),
+        history=jnp.concatenate([first.history, second.history]),
+        evidence=first.evidence,
+        rival=first.rival,
+        mirrored=first.mirrored | second.mirrored,
+    )
 
 
 def _turns(setting: Setting, start: str) -> np.ndarray:
@@ -168,32 +187,40 @@ def _levels(fixed_shape, moving_shape, sizes) -> tuple[Level, ...]:
     return (first, *(others[1:] if len(others) > 1 else others))
 
 
-def _scaled(fixed: jax.Array, moving: jax.Array, metric: Metric):
-    """With mean 0 and variance 1: sums of squares keep their digits, for any units."""
+def _scaled(volumes, weights, metric: Metric) -> list[jax.Array]:
+    """With mean 0 and variance 1: sums of squares keep their digits, for any units.
+
+    What has no weight has the mean.
+    """
     if metric.units == "neither":
-        return fixed, moving
-    volumes = (fixed, moving)
-    means = [v.mean() for v in volumes]
-    widths = [
-        jnp.sqrt(((v - m) ** 2).mean()) for v, m in zip(volumes, means, strict=True)
+        return list(volumes)
+    shares = [
+        jnp.ones_like(v) if w is None else w
+        for v, w in zip(volumes, weights, strict=True)
     ]
+    means, widths, found = [], [], []
+    for v, w in zip(volumes, shares, strict=True):
+        means.append(jnp.where(w > 0, v, 0).sum() / w.sum())
+        away = jnp.where(w > 0, v - means[-1], 0)
+        widths.append(jnp.sqrt((away**2).sum() / w.sum()))
     if metric.units == "both":
         means, widths = means[:1] * 2, widths[:1] * 2
-    return [(v - m) / w for v, m, w in zip(volumes, means, widths, strict=True)]
+    for v, w, mean, width in zip(volumes, shares, means, widths, strict=True):
+        found.append(jnp.where(w > 0, v - mean, 0) / width)
+    return found
 
 
 def _weight(name: str, mask: ArrayLike | None, volume: jax.Array) -> jax.Array | None:
     if mask is None:
         return None
-    weight = check_image(
-        name, np.asarray(mask, np.float32) if not is_traced(mask) else mask
-    )
+    values = mask if is_traced(mask) else np.asarray(mask, np.float32)
+    weight = check_image(name, values, least=None)
     if weight.shape != volume.shape:
         raise ValueError(
             f"`{name}` has shape {weight.shape}; the volume's, {volume.shape}, is "
             f"needed."
         )
-    if not is_traced(weight) and not np.asarray(weight).any():
+    if not is_traced(weight) and not (np.asarray(weight) > 0).any():
         raise ValueError(f"`{name}` leaves nothing of the volume.")
     return (weight > 0).astype(volume.dtype)
 
@@ -227,12 +254,17 @@ def _given_starts(
             )
         return matrix[None]
     if start == "moments":
-        return by_moments(jax.lax.stop_gradient(pair), sizes)
+        found = by_moments(jax.lax.stop_gradient(pair), sizes)
+        return found[:1] if setting.model == "translation" else found
     if start == "projections":
         if d == 2:
             raise ValueError('`start` is "projections"; of planes there are none.')
-        outlined = setting.metric.edges
-        return by_projections(jax.lax.stop_gradient(pair), sizes, outlined=outlined)
+        return by_projections(
+            jax.lax.stop_gradient(pair),
+            sizes,
+            turned=setting.model != "translation",
+            outlined=setting.metric.edges,
+        )
     if start not in ("centre", "identity"):
         return None
     scale = np.divide(*sizes)

@@ -70,11 +70,12 @@ class Registration:
 
     Attributes:
         matrix: (d + 1, d + 1), from fixed to moving voxel coordinates.
-        score: of the metric there.
+        score: of the metric there; of "ssd" in variances of the fixed volume.
         ncc: normalised cross-correlation over the overlap, of the softened volumes of
             the finest level.
         overlap: share of the smaller volume that overlaps.
-        iterations: passes over the volumes on every level, coarse to fine.
+        iterations: passes over the volumes on every level, coarse to fine, of one stage
+            after the other; with `robust` those of the last search on the finest.
         history: (levels, passes) score of the best pose after every pass, NaN for none.
         uncertainty: standard error of the corners' places, voxels, root mean square;
             from the residual, as if it were noise and the model right.
@@ -166,12 +167,12 @@ def judge(
     scales = jnp.linalg.svd(physical, compute_uv=False)
     stretch = jnp.maximum(scales.max(), 1 / jnp.maximum(scales.min(), 1e-6))
     sheared = scales.max() > MOST_SHEAR * scales.min()
-    unrelated = (association < LEAST_NCC) | (sure < LEAST_SIGNIFICANCE)
+    related = (association >= LEAST_NCC) & (sure >= LEAST_SIGNIFICANCE)
     checks = [
         (Status.NOT_CONVERGED, ~done),
         (Status.AMBIGUOUS, best < LEAST_LEAD * rival),
-        (Status.NO_CORRELATION, unrelated),
-        (Status.LITTLE_OVERLAP, overlap < LEAST_OVERLAP),
+        (Status.NO_CORRELATION, ~related),
+        (Status.LITTLE_OVERLAP, ~(overlap >= LEAST_OVERLAP)),
         (Status.IMPLAUSIBLE, (stretch > MOST_STRETCH) | sheared | mirrored),
         (Status.NOT_FINITE, ~jnp.isfinite(matrix).all()),
     ]

@@ -15,6 +15,8 @@ from ._moments import Pair
 
 ANGLE = 22.0
 """Degrees between the poses tried."""
+SAME_SHIFT = 2
+"""Voxels, along every axis, between shifts that are one."""
 LEAST_SHARE = 0.1
 """Of the smaller volume that must overlap."""
 
@@ -48,8 +50,9 @@ def best_poses(
     moving_size: np.ndarray,
     *,
     count: int,
+    shifts: int = 1,
 ) -> tuple[jax.Array, jax.Array]:
-    """The most significant of many poses: every turn with its best shift.
+    """The most significant of many poses: every turn with its best shift, or shifts.
 
     Args:
         pair: coarse volumes.
@@ -57,6 +60,7 @@ def best_poses(
         fixed_size: (d,) of the fixed volume's voxels.
         moving_size: (d,) of the other's.
         count: poses to return.
+        shifts: of every turn, apart from each other.
 
     Returns:
         Matrices (count, d + 1, d + 1) from fixed to moving voxels, and their
@@ -72,7 +76,7 @@ def best_poses(
     scale = jnp.asarray(fixed_size[None, :] / moving_size[:, None], fixed.dtype)
 
     def turned(vector):
-        """The pose of a turn about the moving centre, and its significance."""
+        """Poses of a turn about the moving centre, and their significance."""
         linear = rotation(vector) * scale
         matrix = homogeneous(linear, centre - linear @ middle)
         at = coordinates(matrix, grid)
@@ -81,13 +85,31 @@ def best_poses(
         found = correlate_shifts(fixed, seen, weights[0], weight)
         score = significance(found.ncc, found.weight)
         score = jnp.where(found.weight > enough, score, -jnp.inf)
-        best = score.argmax()
-        shift = shift_of(best, score.shape, fixed.shape).astype(matrix.dtype)
-        return matrix.at[:d, -1].add(linear @ shift), score.ravel()[best]
+        poses, scores = [], []
+        for _ in range(shifts):
+            best = score.argmax()
+            shift = shift_of(best, score.shape, fixed.shape).astype(matrix.dtype)
+            poses.append(matrix.at[:d, -1].add(linear @ shift))
+            scores.append(score.ravel()[best])
+            score = jnp.where(_near(best, score.shape), -jnp.inf, score)
+        return jnp.stack(poses), jnp.stack(scores)
 
     matrices, scores = jax.lax.map(turned, jnp.asarray(vectors, fixed.dtype))
+    scores = scores.ravel()
     order = jnp.argsort(-scores)[:count]
-    return matrices[order], scores[order]
+    return matrices.reshape(-1, d + 1, d + 1)[order], scores[order]
+
+
+def _near(index: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Which shifts of a map are within a few voxels of one, all around its ends."""
+    near = jnp.asarray(True)
+    for axis, (at, n) in enumerate(
+        zip(jnp.unravel_index(index, shape), shape, strict=True)
+    ):
+        away = jnp.abs(jnp.arange(n) - at)
+        close = jnp.minimum(away, n - away) <= SAME_SHIFT
+        near = near & close.reshape([-1 if a == axis else 1 for a in range(len(shape))])
+    return near
 
 
 def homogeneous(linear: jax.Array, offset: jax.Array) -> jax.Array:

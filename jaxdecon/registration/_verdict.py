@@ -1,5 +1,7 @@
 """How exact a pose is, and whether to believe it."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
@@ -21,9 +23,11 @@ the square of the sum of (1, 4, 6, 4, 1) over the sum of their squares."""
 @jax.jit
 def finish(pair: Pair, found: Found, setting: Setting) -> Registration:
     """The pose with its uncertainty and whether to believe it."""
+    pair = jax.lax.stop_gradient(pair)
     normal, metric, d = found.search.normal, setting.metric, pair.fixed.ndim
     scale_f, scale_m = (
-        jnp.asarray(s) for s in (setting.fixed_size, setting.moving_size)
+        jnp.asarray(s, pair.fixed.dtype)
+        for s in (setting.fixed_size, setting.moving_size)
     )
     covariance = _covariance(normal, metric.variance(normal)) * CORRELATED**d
     share = _overlap(pair, found.matrix, jnp.prod(scale_f) / jnp.prod(scale_m))
@@ -40,7 +44,7 @@ def finish(pair: Pair, found: Found, setting: Setting) -> Registration:
         status=judge(
             matrix=found.matrix,
             physical=found.matrix[:d, :d] * scale_m[:, None] / scale_f[None, :],
-            mirrored=_determinant(found.matrix) * _determinant(found.base) <= 0,
+            mirrored=found.mirrored,
             done=found.search.done,
             association=association,
             sure=significance(
@@ -54,16 +58,13 @@ def finish(pair: Pair, found: Found, setting: Setting) -> Registration:
     )
 
 
-def _determinant(matrix: jax.Array) -> jax.Array:
-    return jnp.linalg.det(matrix[:-1, :-1])
-
-
 def _overlap(pair: Pair, matrix: jax.Array, voxels: jax.Array) -> jax.Array:
     """Share of the smaller volume; a fixed voxel has the size of `voxels` moving."""
     inside = overlap_of(pair.moving.shape, matrix, pair.fixed.shape)
     size = pair.fixed.size
     smaller = jnp.minimum(size * voxels, pair.moving.size) / voxels
-    return jnp.minimum(inside.mean() * size / smaller, 1.0)
+    share = inside.mean(dtype=matrix.dtype) * size / smaller
+    return jnp.minimum(share, 1.0)
 
 
 def _agreement(pair: Pair, found: Found, setting: Setting):
@@ -71,12 +72,22 @@ def _agreement(pair: Pair, found: Found, setting: Setting):
     metric, normal, level = setting.metric, found.search.normal, setting.levels[-1]
     if type(metric) is Correlation and not setting.robust:
         return found.score, normal.ncc
-    fine = at_level(pair, level)
-    matrix_of = matrix_of_level(found.base, level, setting)
+    fine = at_level(_standard(pair), level)
+    base = jax.lax.stop_gradient(found.base)
+    matrix_of = matrix_of_level(base, level, setting)
     parameters = found.search.parameters
     plain = look(Correlation(), fine, matrix_of, parameters).ncc
     rows = rows_of(matrix_of(parameters), fine.fixed.shape)
     return plain, metric.association(metric.prepare(fine), rows, normal)
+
+
+def _standard(pair: Pair) -> Pair:
+    """Both volumes with mean 0 and variance 1, whatever their units."""
+    fixed, moving = (
+        (v - v.mean()) / jnp.maximum(v.std(), jnp.finfo(v.dtype).tiny)
+        for v in (pair.fixed, pair.moving)
+    )
+    return dataclasses.replace(pair, fixed=fixed, moving=moving)
 
 
 def _independent(normal: Normal, peaks: jax.Array, shape: tuple[int, ...]):
@@ -103,7 +114,8 @@ def _covariance(normal: Normal, variance: jax.Array) -> jax.Array:
 
 def _corner_error(covariance, found: Found, pair: Pair, setting: Setting) -> jax.Array:
     """Root mean square displacement of the corners, voxels of the moving volume."""
-    places = corner_places(pair, lambda p: pose(p, found.base, setting))
+    base = jax.lax.stop_gradient(found.base)
+    places = corner_places(pair, lambda p: pose(p, base, setting))
     slopes = jax.jacfwd(places)(found.search.parameters)
     variance = jnp.einsum("pai,ij,paj->p", slopes, covariance, slopes)
     return jnp.sqrt(jnp.maximum(variance.mean(), 0))
