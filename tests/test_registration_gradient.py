@@ -122,7 +122,7 @@ def test_a_smooth_maximum_has_the_exact_derivative():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("metric", ["ncc", "mi"])
+@pytest.mark.parametrize("metric", ["ncc", "ssd", "mi"])
 def test_derivatives_tell_what_a_change_does(exact, metric):
     """Of changes that move the pose by a part of a voxel."""
     setting = problem(metric)

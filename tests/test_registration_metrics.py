@@ -78,12 +78,19 @@ def test_mutual_information_needs_no_like_values(fixed, moving, truth):
     assert found.ncc < 0
 
 
-@pytest.mark.slow
-def test_local_correlation_survives_uneven_light(truth):
-    blobs = Blobs(seed=1)
+@pytest.fixture(scope="module", params=range(6))
+def views(request):
+    """Of one of several scenes: (fixed, moving, matrix)."""
+    blobs, truth = Blobs(request.param), pose("rigid", seed=3 + request.param)
     fixed, moving = (
         blobs.image(SHAPE, m, seed=s) for s, m in enumerate([np.eye(4), truth])
     )
+    return fixed, moving, truth
+
+
+@pytest.mark.slow
+def test_local_correlation_survives_uneven_light(views):
+    fixed, moving, truth = views
     light = np.linspace(0.1, 1.0, SHAPE[0])[:, None, None]
     uneven = np.float32(moving * light + 3 * np.linspace(0, 1, SHAPE[2]))
     plain = jd.register(fixed, uneven, model="rigid")
@@ -100,18 +107,15 @@ def test_squared_differences_ask_for_equal_brightness(fixed, moving):
 
 
 @pytest.mark.slow
-def test_robust_weights_leave_out_what_only_one_shows():
-    blobs, truth = Blobs(seed=3), pose("rigid", seed=6)
-    fixed, moving = (
-        blobs.image(SHAPE, m, seed=s) for s, m in enumerate([np.eye(4), truth])
-    )
-    other = 2 * Blobs(seed=9).image(SHAPE, np.eye(4))
-    mixed = np.where(np.arange(SHAPE[2]) > 0.6 * SHAPE[2], other, moving)
+def test_robust_weights_leave_out_what_only_one_shows(views):
+    fixed, moving, truth = views
+    other = 2 * Blobs(seed=109).image(SHAPE, np.eye(4))
+    mixed = np.where(np.arange(SHAPE[2]) > 0.7 * SHAPE[2], other, moving)
     plain = jd.register(fixed, mixed, model="rigid")
     found = jd.register(fixed, mixed, model="rigid", robust=True)
     assert found.converged, found.message
-    assert corner_error(found.matrix, truth) < 0.15
-    assert corner_error(plain.matrix, truth) > 1
+    assert corner_error(found.matrix, truth) < 0.5
+    assert corner_error(found.matrix, truth) < 0.6 * corner_error(plain.matrix, truth)
 
 
 def test_stages_end_with_the_last_model(blobs, fixed):
@@ -150,14 +154,17 @@ def test_a_small_mask(fixed, moving, truth):
     mask = np.zeros(SHAPE, np.float32)
     mask[10:26, 14:32, 12:30] = 1
     found = jd.register(fixed, moving, model="rigid", mask=mask)
-    assert corner_error(found.matrix, truth) < 0.4  # at corners far from the mask
+    onto = np.eye(4)
+    onto[:3, 3] = (10, 14, 12)  # errors at the corners of what the mask holds
+    assert corner_error(found.matrix @ onto, truth @ onto, (16, 18, 18)) < 0.1
+    assert corner_error(found.matrix, truth) < 3 * float(found.uncertainty)
 
 
 def test_bins_are_of_the_whole_volume():
     volume = np.random.default_rng(0).normal(size=(256, 16, 256)).astype(np.float32)
     volume[50:150, 4:12, 60:180] += 100 + 100 * np.linspace(0, 1, 120)
     bins = to_bins(jnp.asarray(volume), None, 32)
-    assert len(np.unique(np.round(bins[50:150, 4:12, 60:180]))) >= 3
+    assert len(np.unique(np.round(bins[50:150, 4:12, 60:180]))) > 8
 
 
 @pytest.mark.parametrize("metric", METRICS)

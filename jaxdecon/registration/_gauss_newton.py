@@ -75,7 +75,8 @@ def search(
     A step is taken if it raises the score, else tried again, shorter. The last one,
     which moves no corner by more than `tolerance` voxels, is taken untried.
     """
-    least = LEAST_OVERLAP * countable(pair)
+    magnification = jnp.abs(jnp.linalg.det(matrix_of(start)[:-1, :-1]))
+    least = LEAST_OVERLAP * countable(pair, magnification)
     place = corner_places(pair, matrix_of)
 
     def advance(state: Search) -> Search:

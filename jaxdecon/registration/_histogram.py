@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 SAMPLES = 65536
-"""Voxels, at most, from which the levels of grey are found."""
+"""Voxels, at most, from which the range of values is found."""
 MOST_BINS = 32
 TAIL = 0.001
 """Share of the voxels at either end whose values do not widen the bins."""
@@ -21,21 +21,20 @@ def bin_count(size: int) -> int:
 
 
 def to_bins(volume: jax.Array, weight: jax.Array | None, bins: int) -> jax.Array:
-    """Values as places among bins, from 1 to bins - 2.
+    """Values as places among bins of equal width, from 1 to bins - 2.
 
-    Half way between bins of equal width and bins of equal content: the few bright
-    voxels of a fluorescence image have bins, and so has its background.
+    The darkest and the brightest share, `TAIL`, is in the outermost ones.
     """
     step = math.ceil(max(1, volume.size / SAMPLES) ** (1 / volume.ndim))
     every = (slice(None, None, step),) * volume.ndim
     values = volume[every].ravel()
-    shares = jnp.linspace(TAIL, 1 - TAIL, bins - 2)
     if weight is not None:
         values = jnp.where(weight[every].ravel() > 0, values, jnp.nan)
-    ranks = jnp.nanquantile(values, shares).astype(volume.dtype)
-    places = jnp.arange(bins - 2, dtype=volume.dtype)
-    even = places / places[-1] * (ranks[-1] - ranks[0]) + ranks[0]
-    return jnp.interp(volume, (ranks + even) / 2, places + 1)
+    low, high = jnp.nanquantile(values, jnp.array([TAIL, 1 - TAIL])).astype(
+        volume.dtype
+    )
+    width = jnp.maximum(high - low, jnp.finfo(volume.dtype).tiny) / (bins - 3)
+    return 1 + jnp.clip((volume - low) / width, 0, bins - 3)
 
 
 def windows(values: jax.Array, bins: int) -> tuple[jax.Array, jax.Array]:

@@ -47,9 +47,9 @@ class Metric(abc.ABC):
             into: (d (d + 1), n), derivative of the rows by the parameters.
         """
 
-    @abc.abstractmethod
     def step(self, normal: Normal, damping: jax.Array) -> jax.Array:
         """Of the parameters, towards a higher score."""
+        return least_squares_step(normal, damping)
 
     @abc.abstractmethod
     def compare(self, warped, fixed, weight) -> jax.Array:
@@ -111,9 +111,6 @@ class SquaredDifferences(Metric):
         score = -total / jnp.maximum(normal.weight, 1)
         return dataclasses.replace(normal, score=score)
 
-    def step(self, normal, damping):
-        return least_squares_step(normal, damping)
-
     def compare(self, warped, fixed, weight):
         return -((warped - fixed) ** 2 * weight).sum() / jnp.maximum(weight.sum(), 1)
 
@@ -158,9 +155,6 @@ class MutualInformation(Metric):
         counts = over_planes(pair, count, jnp.zeros((bins, bins), rows.dtype))
         return counts, information(counts)
 
-    def step(self, normal, damping):
-        return least_squares_step(normal, damping)
-
     def compare(self, warped, fixed, weight):
         bins = bin_count(fixed.size)
 
@@ -184,7 +178,7 @@ class MutualInformation(Metric):
 
 
 @dataclasses.dataclass(frozen=True)
-class Plain(Metric):
+class Plain(MutualInformation):
     """A user's function of warped image, fixed image and weights.
 
     A pose is judged by the mutual information of the two: what values the function
@@ -194,27 +188,18 @@ class Plain(Metric):
     function: Compare
     name = "score"
     units = "neither"
-    edges = True
+
+    def prepare(self, pair):
+        return pair
 
     def look(self, pair, rows, into):
-        judge = MutualInformation()
-        return judge.look(judge.prepare(pair), rows, into)
-
-    def step(self, normal, damping):
-        return least_squares_step(normal, damping)
+        return super().look(super().prepare(pair), rows, into)
 
     def compare(self, warped, fixed, weight):
         return self.function(warped, fixed, weight)
 
-    def evidence(self, normal):
-        return MutualInformation().evidence(normal)
-
     def association(self, pair, rows, normal):
-        judge = MutualInformation()
-        return judge.association(judge.prepare(pair), rows, normal)
-
-    def variance(self, normal):
-        return MutualInformation().variance(normal)
+        return super().association(super().prepare(pair), rows, normal)
 
 
 _NAMED = {
@@ -241,6 +226,5 @@ def as_metric(metric: str | Compare) -> Metric:
 
 def score_at(metric: Metric, pair: Pair, rows: jax.Array) -> jax.Array:
     """The score of prepared volumes at a pose; differentiable in both."""
-
     warped, weight = warped_at(pair, rows)
     return metric.compare(warped, pair.fixed, jax.lax.stop_gradient(weight))

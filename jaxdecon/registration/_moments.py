@@ -126,15 +126,20 @@ def _columns(
     return jnp.stack(columns).reshape(len(columns), -1)
 
 
-def countable(pair: Pair) -> jax.Array:
-    """Voxels of a pair that may count at some pose: those of the smaller volume."""
+def countable(pair: Pair, magnification: jax.Array) -> jax.Array:
+    """Fixed voxels that may count at some pose: those of the smaller volume.
+
+    Args:
+        pair: the volumes.
+        magnification: moving voxels in the place of a fixed one.
+    """
     sums = []
     margins = (pair.fixed_margin, pair.moving_margin)
     for weight, margin in zip(pair.weights(), margins, strict=True):
         inner = (0,) * weight.ndim if margin is None else margin
         part = tuple(slice(m, n - m) for m, n in zip(inner, weight.shape, strict=True))
         sums.append(weight[part].sum())
-    return jnp.minimum(*sums)
+    return jnp.minimum(sums[0], sums[1] / magnification)
 
 
 def where(matrix: jax.Array, plane: Plane):

@@ -161,8 +161,8 @@ def judge(
         association: from 0 to 1, how far one volume says what the other is.
         sure: standard errors that it is away from zero.
         overlap: share of the smaller volume.
-        best: significance of the pose on the coarsest level.
-        rival: that of the best one elsewhere.
+        best: evidence for the pose when it was chosen.
+        rival: that for the best one elsewhere.
     """
     scales = jnp.linalg.svd(physical, compute_uv=False)
     stretch = jnp.maximum(scales.max(), 1 / jnp.maximum(scales.min(), 1e-6))

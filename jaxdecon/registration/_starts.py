@@ -68,7 +68,9 @@ def best_poses(
     """
     fixed, moving, d = pair.fixed, pair.moving, pair.fixed.ndim
     weights = pair.weights()
-    enough = LEAST_SHARE * jnp.minimum(weights[0].sum(), weights[1].sum())
+    magnification = float(np.prod(fixed_size / moving_size))
+    sizes = weights[0].sum(), weights[1].sum() / magnification
+    enough = LEAST_SHARE * jnp.minimum(*sizes)
     extent = np.array(moving.shape) * moving_size / fixed_size
     grid = tuple(int(n) for n in np.ceil(extent - 1e-6))
     middle = jnp.asarray((np.array(grid) - 1) / 2, fixed.dtype)

@@ -47,9 +47,7 @@ def finish(pair: Pair, found: Found, setting: Setting) -> Registration:
             mirrored=found.mirrored,
             done=found.search.done,
             association=association,
-            sure=significance(
-                association, _independent(normal, found.peaks, pair.fixed.shape)
-            ),
+            sure=significance(association, _independent(pair, found, normal)),
             overlap=share,
             best=found.evidence,
             rival=found.rival,
@@ -90,7 +88,7 @@ def _standard(pair: Pair) -> Pair:
     return dataclasses.replace(pair, fixed=fixed, moving=moving)
 
 
-def _independent(normal: Normal, peaks: jax.Array, shape: tuple[int, ...]):
+def _independent(pair: Pair, found: Found, normal: Normal) -> jax.Array:
     """How many voxels of the overlap count as independent of each other.
 
     Of content with a Gaussian autocorrelation, whose length follows from the power of
@@ -98,9 +96,12 @@ def _independent(normal: Normal, peaks: jax.Array, shape: tuple[int, ...]):
     dark, a few of them decide: so many fewer voxels count as the kurtosis exceeds that
     of normal values.
     """
+    # Slopes, and so lengths, are those along the moving volume's voxels.
+    magnification = jnp.abs(jnp.linalg.det(found.matrix[:-1, :-1]))
     length = jnp.sqrt(jnp.pi * normal.warped / jnp.maximum(normal.slopes, 1e-30))
-    cells = normal.weight / jnp.prod(jnp.clip(length, 1, jnp.asarray(shape)))
-    return cells * jnp.minimum(3 / jnp.maximum(peaks, 1e-30), 1)
+    length = jnp.clip(length, 1, jnp.asarray(pair.moving.shape))
+    cells = normal.weight * magnification / jnp.prod(length)
+    return cells * jnp.minimum(3 / jnp.maximum(found.peaks, 1e-30), 1)
 
 
 def _covariance(normal: Normal, variance: jax.Array) -> jax.Array:
