@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import deconvolution as deconvolution
 from . import fourier as fourier
+from . import fusion as fusion
 from . import geometry as geometry
 from . import metrics as metrics
 from . import operators as operators
@@ -15,6 +16,8 @@ from .deconvolution import back_projector as back_projector
 from .deconvolution import deconvolve as deconvolve
 from .deconvolution import richardson_lucy as richardson_lucy
 from .deconvolution import wiener as wiener
+from .fusion import fuse as fuse
+from .fusion import joint_richardson_lucy as joint_richardson_lucy
 from .geometry import warp as warp
 from .registration import phase_correlation as phase_correlation
 from .registration import register as register

@@ -13,6 +13,7 @@ from jaxdecon.operators import (
     Downsample,
     Views,
     Warp,
+    Weight,
     check_adjoint,
 )
 
@@ -59,6 +60,9 @@ def zoo():
         "views": Views([blur, Crop.centred(blur.domain, (2, 3)) @ blur.T @ blur]),
         "warp": Warp.from_matrix(TILTED, (6, 7, 8), (5, 9, 7)),
         "warp in the plane": Warp.from_matrix(TILTED[1:, 1:], (7, 8), (6, 8)),
+        "weight": Weight.from_values(RNG.random((5, 1, 3)), (5, 4, 3)),
+        "weighted pose": Weight.from_values(2.0, (5, 9, 7))
+        @ Warp.from_matrix(TILTED, (6, 7, 8), (5, 9, 7)),
         "back projection": blur.back_projection(jnp.asarray(psf_of((3, 3)))),
     }
 

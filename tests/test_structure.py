@@ -101,6 +101,8 @@ FIXED_NAMES = (
     "psf.gibson_lanni",
     "psf.fwhm",
     "back_projector",
+    "fuse",
+    "joint_richardson_lucy",
     "richardson_lucy",
     "wiener",
     "deconvolve",

@@ -40,7 +40,7 @@ def deconvolve(
     *,
     iterations: int,
     stop: StoppingRule | None = None,
-    background: ArrayLike = 0.0,
+    background: ArrayLike | tuple[ArrayLike, ...] = 0.0,
     likelihood: Likelihood | None = None,
     keep: Literal["last", "best"] = "last",
     progress: Callable[[int], None] | None = None,
@@ -57,7 +57,8 @@ def deconvolve(
         scheme: e.g. `RichardsonLucy()`, or any object with its two methods.
         iterations: updates to do, or the most to do if `stop` is given.
         stop: rule that may end the loop before, e.g. `RelativeChange(tolerance=1e-3)`.
-        background: added to the prediction; a number or of the image's shape.
+        background: added to the prediction; a number or of the image's shape, or a
+            tuple of them, one per view.
         likelihood: of the noise; None: `Poisson()`. With `MixedPoisson` or `Gaussian`
             the image may have negative values.
         keep: "last", or "best": the estimate with the least data residual. A stopping
@@ -91,8 +92,7 @@ def deconvolve(
     check_count("iterations", iterations)
     check_choice("keep", keep, KEEP)
     dtype = jnp.result_type(*jax.tree.leaves(image))
-    background = as_float_array("background", background).astype(dtype)
-    check_values("background", background)
+    background = _checked_background(background, image, dtype)
     problem = Problem(
         data=image, operator=operator, background=background, likelihood=likelihood
     )
@@ -110,6 +110,18 @@ def _check_image(image: Any, operator: LinearOperator, likelihood: Any) -> None:
         raise ValueError(
             f"`image` has shape {shapes}, but `operator` gives {operator.range}."
         )
+
+
+def _checked_background(background: Any, image: Any, dtype: Any) -> Any:
+    if isinstance(background, tuple):
+        if not isinstance(image, tuple) or len(image) != len(background):
+            raise ValueError(
+                f"`background` has {len(background)} parts; one per view is needed."
+            )
+        return tuple(_checked_background(b, None, dtype) for b in background)
+    array = as_float_array("background", background).astype(dtype)
+    check_values("background", array)
+    return array
 
 
 @pytree

@@ -48,12 +48,12 @@ class FluxPreserving:
 
     def init(self, problem: Problem) -> FluxPreservingState:
         """The wrapped scheme's start, and the light to keep."""
-        data = jax.tree.leaves(problem.data)
+        excess = jax.tree.leaves(problem.excess)
         inner = self.scheme.init(problem)
         return FluxPreservingState(
             inner=inner,
             sensitivity=problem.operator.sensitivity(inner.estimate.dtype),
-            total=jnp.stack([total(y - problem.background) for y in data]).sum(),
+            total=jnp.stack([total(y) for y in excess]).sum(),
         )
 
     def update(

@@ -75,9 +75,7 @@ class GradientScheme:
         """
         check_choice("positivity", self.positivity, POSITIVITY)
         check_choice("start", self.start, ("image", "constant"))
-        signal = jax.tree.map(
-            lambda y: jnp.maximum(y - problem.background, 0), problem.data
-        )
+        signal = jax.tree.map(lambda y: jnp.maximum(y, 0), problem.excess)
         estimate = problem.operator.lift(signal)
         level = mean(estimate)
         level = jnp.where(level > 0, level, 1)  # nothing above the background

@@ -17,7 +17,8 @@ class Problem:
     Attributes:
         data: image of shape `operator.range`, or a tuple of images for `Views`.
         operator: the forward operator A.
-        background: b, a number or an array that broadcasts against the data.
+        background: b, a number or an array that broadcasts against the data; or a
+            tuple of them, one for every image of a tuple.
         likelihood: of the noise.
     """
 
@@ -28,8 +29,19 @@ class Problem:
 
     def predict(self, estimate: jax.Array) -> Any:
         """The data that an object would give: A x + b."""
-        image = self.operator(estimate)
-        return jax.tree.map(lambda leaf: leaf + self.background, image)
+        return jax.tree.map(jnp.add, self.operator(estimate), self.backgrounds)
+
+    @property
+    def backgrounds(self) -> Any:
+        """One background for every image of the data, in their structure."""
+        if isinstance(self.background, tuple):
+            return self.background
+        return jax.tree.map(lambda _: self.background, self.data)
+
+    @property
+    def excess(self) -> Any:
+        """The data less their background."""
+        return jax.tree.map(jnp.subtract, self.data, self.backgrounds)
 
     def residual(self, predicted: Any) -> jax.Array:
         """Mean deviance of the data from a prediction."""

@@ -92,9 +92,7 @@ class RichardsonLucy:
 
     def init(self, problem: Problem) -> RichardsonLucyState:
         """The start, and the normaliser."""
-        signal = jax.tree.map(
-            lambda y: jnp.maximum(y - problem.background, 0), problem.data
-        )
+        signal = jax.tree.map(lambda y: jnp.maximum(y, 0), problem.excess)
         estimate = self._start(problem, signal)
         floor = FLOOR * mean(estimate)
         data = jnp.stack([mean(abs(leaf)) for leaf in jax.tree.leaves(problem.data)])

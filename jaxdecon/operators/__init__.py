@@ -10,3 +10,4 @@ from ._grid import Crop as Crop
 from ._grid import Downsample as Downsample
 from ._views import Views as Views
 from ._warp import Warp as Warp
+from ._weight import Weight as Weight

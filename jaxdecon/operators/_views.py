@@ -1,12 +1,17 @@
 """Several operators that look at one object."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from ._base import LinearOperator, Shapes
+
+LEAST_WEIGHT = 1e-6
+"""Share of its light below which no view sees a voxel."""
 
 
 @jax.tree_util.register_dataclass
@@ -48,5 +53,33 @@ class Views(LinearOperator):
     def adjoint(self, y: Sequence[jax.Array]) -> jax.Array:
         """The sum of all views' adjoints."""
         pairs = zip(self.operators, y, strict=True)
-        first, *others = (operator.adjoint(view) for operator, view in pairs)
-        return sum(others, first)
+        return _sum(operator.adjoint(view) for operator, view in pairs)
+
+    def sensitivity(self, dtype: Any = float) -> jax.Array:
+        """How much light of each object voxel all views record together."""
+        return _sum(operator.sensitivity(dtype) for operator in self.operators)
+
+    def lift(self, y: Sequence[jax.Array]) -> jax.Array:
+        """The mean of the views' own guesses, by how much of a voxel's light they see.
+
+        Of views on one grid, without a border, their mean.
+        """
+        weights, guesses = [], []
+        for operator, view in zip(self.operators, y, strict=True):
+            guesses.append(operator.lift(view))
+            weights.append(operator.sensitivity(guesses[-1].dtype))
+        weighted = _sum(w * g for w, g in zip(weights, guesses, strict=True))
+        return weighted / jnp.maximum(_sum(weights), LEAST_WEIGHT)
+
+    def image_region(self, x: jax.Array) -> jax.Array:
+        """The field of view that all views have; all of `domain` if they differ."""
+        regions = [
+            jax.eval_shape(operator.image_region, x).shape
+            for operator in self.operators
+        ]
+        return self.operators[0].image_region(x) if len(set(regions)) == 1 else x
+
+
+def _sum(parts: Iterable[jax.Array]) -> jax.Array:
+    first, *others = parts
+    return sum(others, first)

@@ -1,0 +1,252 @@
+"""One call from raw views to one sharp volume."""
+
+import dataclasses
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from .._core._check import check_choice, check_count, check_psf
+from ..geometry import Grid
+from ..operators import BOUNDARIES, Weight
+from ..registration import Registration
+from ._alternating import UPDATES
+from ._back_projectors import back_projection_kernels
+from ._blending import BLENDS, blend
+from ._doubts import exchanged_psfs, left_the_data, unequal_residuals
+from ._model import recorded_views, turned_psfs
+from ._register_views import Size, per_view
+from ._scene import Scene, agreement, make_scene
+from ._solve import solve
+
+METHODS = ("deconvolve", *BLENDS)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fusion:
+    """Several views as one volume; from `fuse`.
+
+    Attributes:
+        image: (z, y, x) on `grid`.
+        matrices: (views, d + 1, d + 1), from voxels of the first view to those of each.
+        ncc: of every view with the first, over their overlap, as recorded; of the
+            first, 1.
+        grid: where the image lies: shape, voxel size, and the matrix from its voxels
+            to those of the first view.
+        exposures: of every view, in terms of the first.
+        residuals: of every view, the mean deviance per voxel of its data from what the
+            image predicts, in photons if the data are; NaN without deconvolution.
+        registrations: of every view but the first; empty where matrices were given.
+        notes: doubts, in words.
+    """
+
+    image: jax.Array
+    matrices: np.ndarray
+    ncc: np.ndarray
+    grid: Grid
+    exposures: np.ndarray
+    residuals: np.ndarray
+    registrations: tuple[Registration, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def fuse(
+    views: Sequence[ArrayLike],
+    psfs: Sequence[ArrayLike] | None,
+    *,
+    matrices: Sequence[ArrayLike] | None = None,
+    iterations: int = 1,
+    back_projector: Any = "wiener-butterworth",
+    background: ArrayLike | Sequence[ArrayLike] = 0.0,
+    method: str = "deconvolve",
+    update: str = "alternating",
+    voxel_sizes: Sequence[Size] | None = None,
+    psf_voxel_sizes: Sequence[Size] | None = None,
+    region: str = "first",
+    grid: Grid | None = None,
+    initial: Sequence[ArrayLike | None] | None = None,
+    model: str | Sequence[str] = "rigid",
+    exposures: Sequence[ArrayLike] | None = None,
+    boundary: str = "extend",
+    alpha: ArrayLike | None = 0.05,
+    beta: ArrayLike | None = None,
+    order: ArrayLike = 10,
+    resolution: str | Sequence[float] = "fwhm",
+) -> Fusion:
+    """Bring several views of a specimen together in one volume.
+
+    Registers the views, if their poses are not given, and deconvolves them jointly.
+    Every view keeps its own grid: the model of a view blurs the object and samples it
+    where the view's voxels are; nothing is resampled but the start of the iteration.
+
+    Args:
+        views: two or more, (z, y, x), of any shapes.
+        psfs: one per view, in the view's own orientation, centred on n // 2; None
+            without deconvolution.
+        matrices: from voxels of the first view to those of each, the first included,
+            (views, 4, 4); None: `register_views` finds them.
+        iterations: sweeps over all views: 1-3 with "wiener-butterworth", 10-20 with
+            "matched".
+        back_projector: a name or kernel for all views, or a list with one for each, or
+            "compound"; kernels on the grid of the result. See `richardson_lucy`.
+        background: of all views, or a list with one for each: offset of the camera and
+            stray light. What lies below it tells how noisy dark voxels are.
+        method: "deconvolve"; or, to look at the views before, "average", "blending"
+            (weights that fall to the borders of each view), "content" (and rise with
+            what it resolves), "maximum".
+        update: "alternating", "additive" or "compound"; see `joint_richardson_lucy`.
+        voxel_sizes: of every view, µm, one number or one per axis; None: alike, cubes.
+        psf_voxel_sizes: of every PSF; None: as the view's.
+        region: of the result, "first" view, "union" or "intersection" of all. The grid
+            is isotropic, of the first view's smallest voxel size.
+        grid: another one to fuse on, of `geometry.common_grid` or `deskewed_grid`;
+            `region` is then without meaning.
+        initial: rough poses, as for `register_views`.
+        model: of the poses: "rigid", "affine", ...; see `register`.
+        exposures: brightness of every view, a number or one per voxel, 0 where a view
+            is not to be used; None: measured, in terms of the first.
+        boundary: as for `richardson_lucy`.
+        alpha: see `jaxdecon.back_projector`; as `beta`, `order` and `resolution`.
+        beta: see `jaxdecon.back_projector`.
+        order: see `jaxdecon.back_projector`.
+        resolution: see `jaxdecon.back_projector`.
+
+    Returns:
+        A `Fusion`. `notes` says what is doubtful.
+
+    Raises:
+        ValueError: fewer than two views; an empty (constant) or mostly saturated one;
+            a pose that maps a view outside the result; numbers of views, PSFs,
+            matrices or sizes that differ; unknown options.
+        RuntimeError: the views could not be registered; the message says why.
+
+    Warns:
+        UserWarning: every one of `notes`: PSFs that fit better when exchanged, a view
+            that is explained far worse than the others, saturation.
+
+    Example:
+        >>> import jax, numpy as np, jaxdecon as jd
+        >>> spots = np.zeros((48, 48, 48), np.float32)
+        >>> spots[tuple(np.random.default_rng(0).integers(9, 39, (3, 60)))] = 500
+        >>> psfs = [jd.psf.gaussian((17, 17, 17), w)
+        ...         for w in ((6.0, 2.0, 2.0), (2.0, 2.0, 6.0))]
+        >>> views = [jd.operators.Convolution.from_psf(
+        ...     p, spots.shape, boundary="periodic")(spots) for p in psfs]
+        >>> views = [np.maximum(v, 0) for v in views]
+        >>> fused = jd.fuse(views, psfs, matrices=[np.eye(4)] * 2, iterations=2)
+        >>> fused.image.shape
+        (48, 48, 48)
+
+    References:
+        Preibisch et al., Nature Methods 11, 645 (2014), doi:10.1038/nmeth.2929; Wu et
+        al., Nature Biotechnology 31, 1032 (2013), doi:10.1038/nbt.2713; content-based
+        weights: Preibisch et al., Proc. SPIE 6914, 69140E (2008),
+        doi:10.1117/12.770893.
+    """
+    check_choice("method", method, METHODS)
+    check_choice("update", update, UPDATES)
+    check_choice("boundary", boundary, BOUNDARIES)
+    check_count("iterations", iterations)
+    _check_psfs(psfs, views, method)
+    scene = make_scene(
+        views,
+        psfs,
+        matrices=matrices,
+        background=background,
+        voxel_sizes=voxel_sizes,
+        psf_voxel_sizes=psf_voxel_sizes,
+        region=region,
+        grid=grid,
+        initial=initial,
+        model=model,
+    )
+    shown, inside = scene.show()
+    ncc, measured = agreement(shown, inside)
+    weights = _weights(exposures, measured, scene)
+    levels = [float(w.mean() / max((w > 0).mean(), 1e-9)) for w in weights]
+    even = [view / level for view, level in zip(shown, levels, strict=True)]
+    found = Fusion(
+        image=_blend(scene, even, "blending" if method == "deconvolve" else method),
+        matrices=scene.matrices,
+        ncc=ncc,
+        grid=scene.grid,
+        exposures=np.array(levels),
+        residuals=np.full(len(even), np.nan),
+        registrations=scene.registrations,
+        notes=scene.notes,
+    )
+    if method == "deconvolve":
+        turned = turned_psfs(psfs, scene, voxel_sizes, psf_voxel_sizes)
+        kernels = back_projection_kernels(
+            turned,
+            "compound" if update == "compound" else back_projector,
+            **{"alpha": alpha, "beta": beta, "order": order, "resolution": resolution},
+        )
+        recorded = recorded_views(scene, turned, kernels, weights)
+        image, residuals, before = solve(
+            recorded,
+            found.image,
+            shape=scene.grid.shape,
+            iterations=iterations,
+            update=update,
+            boundary=boundary,
+        )
+        residuals, before = np.asarray(residuals), np.asarray(before)
+        found = dataclasses.replace(
+            found,
+            image=image,
+            residuals=residuals,
+            notes=(
+                *found.notes,
+                *exchanged_psfs(even, inside, turned),
+                *unequal_residuals(residuals),
+                *left_the_data(residuals, before, iterations),
+            ),
+        )
+    for note in found.notes:
+        warnings.warn(note, stacklevel=2)
+    return found
+
+
+def _check_psfs(psfs: Any, views: Any, method: str) -> None:
+    if psfs is None:
+        if method == "deconvolve":
+            raise ValueError(
+                "`psfs` is None; one per view is needed to deconvolve, or another "
+                "`method`."
+            )
+        return
+    if len(psfs) != len(views):
+        raise ValueError(
+            f"there are {len(views)} `views` and {len(psfs)} `psfs`; one PSF per view "
+            f"is needed."
+        )
+    for i, psf in enumerate(psfs):
+        check_psf(f"psfs[{i}]", psf, 3)
+
+
+def _weights(exposures: Any, measured: np.ndarray, scene: Scene) -> list[jax.Array]:
+    """Of every view, a number or one per voxel, in terms of the first."""
+    given = measured if exposures is None else exposures
+    weights = []
+    for i, (e, view) in enumerate(
+        zip(per_view("exposures", given, len(scene.views)), scene.views, strict=True)
+    ):
+        weight = Weight.from_values(e, view.shape).values.astype(view.dtype)
+        if not bool((weight > 0).any()):
+            raise ValueError(
+                f"view {i} has no light where the first has; its exposure is "
+                f"{float(weight.max()):.3g}: check matrices and backgrounds."
+            )
+        weights.append(weight)
+    return weights
+
+
+def _blend(scene: Scene, even: Sequence[jax.Array], method: str) -> jax.Array:
+    shapes = tuple(view.shape for view in scene.views)
+    matrices = [jnp.asarray(m, even[0].dtype) for m in scene.to_views]
+    return blend(even, matrices, shapes, method=method)
