@@ -51,8 +51,8 @@ class Poisson:
     gain: ArrayLike = 1.0
 
     def deviance(self, data: jax.Array, predicted: jax.Array) -> jax.Array:
-        """Mean Poisson deviance, in the data's units."""
-        return poisson_deviance(data, predicted)
+        """Mean Poisson deviance, in the data's units; what is below 0 counts as 0."""
+        return poisson_deviance(jnp.maximum(data, 0), predicted)
 
     def variance(self, predicted: jax.Array) -> jax.Array:
         """Equal to the prediction, times the gain."""

@@ -11,3 +11,8 @@ from ._fuse import Fusion as Fusion
 from ._fuse import fuse as fuse
 from ._joint import joint_richardson_lucy as joint_richardson_lucy
 from ._register_views import register_views as register_views
+from ._series import POSES as POSES
+from ._series import TimePoint as TimePoint
+from ._series import fuse_next as fuse_next
+from ._series import fuse_series as fuse_series
+from ._series import smooth_poses as smooth_poses

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from ..geometry._resample import gaussian_matrix, multiply_lines
 from ..geometry._trilinear import is_inside
 from ..geometry._warp import coordinates
-from ..metrics._window import gaussian_weights, slide
 
 BLENDS = ("average", "blending", "content", "maximum")
 RAMP = 0.15
@@ -78,9 +78,8 @@ def _content(volume: jax.Array) -> jax.Array:
 
 
 def _smooth(volume: jax.Array, sigma: float) -> jax.Array:
-    weights = gaussian_weights(sigma)
-    radius = weights.size // 2
-    for axis in range(volume.ndim):
-        padding = [(radius * (a == axis),) * 2 for a in range(volume.ndim)]
-        volume = slide(jnp.pad(volume, padding, mode="edge"), weights, axis)
+    for axis, n in enumerate(volume.shape):
+        matrix = gaussian_matrix(n, sigma).astype(volume.dtype)
+        lines = multiply_lines(jnp.moveaxis(volume, axis, -1), matrix)
+        volume = jnp.moveaxis(lines, -1, axis)
     return volume

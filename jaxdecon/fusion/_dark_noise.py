@@ -5,28 +5,29 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from ..deconvolution import MixedPoisson
-
 
 def with_dark_noise(
     images: Sequence[jax.Array], backgrounds: Sequence[jax.Array]
-) -> tuple[tuple[jax.Array, ...], MixedPoisson]:
-    """Views less their backgrounds, and a likelihood that knows how noisy these are.
+) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
+    """Views on a background of photons that is as noisy as their dark voxels are.
 
     A camera's offset of a hundred units has the noise of its electronics, not that of
     a hundred photons; a background of light has that of its photons. What lies below
-    the background is noise alone, and tells: its mean square is the variance of dark
-    voxels. With `MixedPoisson` of that width a background of light gets the model
-    A x + b, and an offset is subtracted.
+    the background is noise alone, and tells: its mean square is the variance s of dark
+    voxels. Photons whose mean is s have that variance, too, so that a view less its
+    background plus s is nearly a Poisson variable on a background of s (Snyder et al.
+    1995, see `MixedPoisson`).
 
     Args:
         images: the views.
         backgrounds: of each, a number or an array that broadcasts against it.
+
+    Returns:
+        Data and backgrounds for the likelihood `Poisson`.
     """
-    excess = tuple(y - b for y, b in zip(images, backgrounds, strict=True))
-    variances = [_below_zero(y) for y in excess]
-    width = jnp.sqrt(jnp.stack(variances).mean())
-    return excess, MixedPoisson(read_noise=jax.lax.stop_gradient(width))
+    excess = [y - b for y, b in zip(images, backgrounds, strict=True)]
+    noise = tuple(jax.lax.stop_gradient(_below_zero(y)) for y in excess)
+    return tuple(y + s for y, s in zip(excess, noise, strict=True)), noise
 
 
 def _below_zero(y: jax.Array) -> jax.Array:

@@ -16,6 +16,8 @@ which these are doubted."""
 FAR_WORSE = 4.0
 """Deviance of one view over that of the best explained one."""
 
+VISIBLE = 0.02
+"""Relative misfit that counts."""
 GREW = 1.001
 """Growth of the data residual that counts."""
 
@@ -64,8 +66,8 @@ def _likeness(parts, psfs, both) -> float:
     return float(np.corrcoef(a, b)[0, 1])
 
 
-def unequal_residuals(residuals: np.ndarray) -> list[str]:
-    """Doubts about views that are explained far worse than the best."""
+def unequal_residuals(residuals: np.ndarray, views: Sequence[jax.Array]) -> list[str]:
+    """Doubts about views that are explained far worse than the best, and visibly so."""
     best = int(np.argmin(residuals))
     least = max(float(residuals[best]), float(jnp.finfo(jnp.float32).tiny))
     return [
@@ -74,6 +76,7 @@ def unequal_residuals(residuals: np.ndarray) -> list[str]:
         f"background may be wrong"
         for i, value in enumerate(residuals)
         if value > FAR_WORSE * least
+        and value > VISIBLE**2 * float(abs(views[i]).mean())
     ]
 
 

@@ -11,14 +11,15 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from .._core._check import check_choice, check_count, check_psf
-from ..geometry import Grid
+from ..geometry import MODELS, Grid
 from ..operators import BOUNDARIES, Weight
 from ..registration import Registration
 from ._alternating import UPDATES
-from ._back_projectors import back_projection_kernels
+from ._back_projectors import back_projection_kernels, common_shape
 from ._blending import BLENDS, blend
 from ._doubts import exchanged_psfs, left_the_data, unequal_residuals
-from ._model import recorded_views, turned_psfs
+from ._model import Blurs, recorded_views, turned_psfs
+from ._refine import refine_scene
 from ._register_views import Size, per_view
 from ._scene import Scene, agreement, make_scene
 from ._solve import solve
@@ -41,6 +42,10 @@ class Fusion:
         residuals: of every view, the mean deviance per voxel of its data from what the
             image predicts, in photons if the data are; NaN without deconvolution.
         registrations: of every view but the first; empty where matrices were given.
+        blurs: PSFs and back projectors on `grid`; None without deconvolution.
+        offsets: of every view, besides its background; 0 unless refined.
+        refinement: mean deviance of all views before every step of the refinement, and
+            at its end; empty without.
         notes: doubts, in words.
     """
 
@@ -50,7 +55,10 @@ class Fusion:
     grid: Grid
     exposures: np.ndarray
     residuals: np.ndarray
+    offsets: np.ndarray
+    refinement: np.ndarray
     registrations: tuple[Registration, ...] = ()
+    blurs: Blurs | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -69,8 +77,11 @@ def fuse(
     region: str = "first",
     grid: Grid | None = None,
     initial: Sequence[ArrayLike | None] | None = None,
+    like: "Fusion | None" = None,
     model: str | Sequence[str] = "rigid",
     exposures: Sequence[ArrayLike] | None = None,
+    refine: bool = False,
+    refine_model: str = "rigid",
     boundary: str = "extend",
     alpha: ArrayLike | None = 0.05,
     beta: ArrayLike | None = None,
@@ -106,9 +117,16 @@ def fuse(
         grid: another one to fuse on, of `geometry.common_grid` or `deskewed_grid`;
             `region` is then without meaning.
         initial: rough poses, as for `register_views`.
+        like: an earlier fusion, of another time point or channel on the same grids: its
+            grid, PSFs and back projectors are used again, whatever else is said of
+            them; registration starts from its poses.
         model: of the poses: "rigid", "affine", ...; see `register`.
         exposures: brightness of every view, a number or one per voxel, 0 where a view
             is not to be used; None: measured, in terms of the first.
+        refine: refine poses, exposures and offsets of the views together with the
+            object, by gradients through the joint model: where registration is in
+            doubt, or matrices are given from elsewhere. Takes minutes.
+        refine_model: of the corrections, "translation", "rigid", ... or "affine".
         boundary: as for `richardson_lucy`.
         alpha: see `jaxdecon.back_projector`; as `beta`, `order` and `resolution`.
         beta: see `jaxdecon.back_projector`.
@@ -151,7 +169,10 @@ def fuse(
     check_choice("update", update, UPDATES)
     check_choice("boundary", boundary, BOUNDARIES)
     check_count("iterations", iterations)
+    check_choice("refine_model", refine_model, MODELS)
     _check_psfs(psfs, views, method)
+    if refine and psfs is None:
+        raise ValueError("`refine` needs `psfs`: the model of every view.")
     scene = make_scene(
         views,
         psfs,
@@ -160,13 +181,30 @@ def fuse(
         voxel_sizes=voxel_sizes,
         psf_voxel_sizes=psf_voxel_sizes,
         region=region,
-        grid=grid,
+        grid=grid if like is None else like.grid,
         initial=initial,
+        near=None if like is None else list(like.matrices),
         model=model,
     )
     shown, inside = scene.show()
     ncc, measured = agreement(shown, inside)
     weights = _weights(exposures, measured, scene)
+    offsets, history = np.zeros(len(shown)), np.zeros(0)
+    if refine and psfs is not None:
+        better = refine_scene(
+            scene,
+            psfs,
+            weights,
+            model=refine_model,
+            boundary=boundary,
+            voxel_sizes=voxel_sizes,
+            psf_voxel_sizes=psf_voxel_sizes,
+        )
+        scene = dataclasses.replace(scene, matrices=better.matrices)
+        weights = [w * f for w, f in zip(weights, better.factors, strict=True)]
+        offsets, history = better.offsets, better.history
+        shown, inside = scene.show()
+        ncc, _ = agreement(shown, inside)
     levels = [float(w.mean() / max((w > 0).mean(), 1e-9)) for w in weights]
     even = [view / level for view, level in zip(shown, levels, strict=True)]
     found = Fusion(
@@ -176,40 +214,49 @@ def fuse(
         grid=scene.grid,
         exposures=np.array(levels),
         residuals=np.full(len(even), np.nan),
+        offsets=offsets,
+        refinement=history,
         registrations=scene.registrations,
         notes=scene.notes,
     )
     if method == "deconvolve":
-        turned = turned_psfs(psfs, scene, voxel_sizes, psf_voxel_sizes)
-        kernels = back_projection_kernels(
-            turned,
-            "compound" if update == "compound" else back_projector,
-            **{"alpha": alpha, "beta": beta, "order": order, "resolution": resolution},
-        )
-        recorded = recorded_views(scene, turned, kernels, weights)
-        image, residuals, before = solve(
-            recorded,
-            found.image,
-            shape=scene.grid.shape,
-            iterations=iterations,
-            update=update,
-            boundary=boundary,
-        )
-        residuals, before = np.asarray(residuals), np.asarray(before)
-        found = dataclasses.replace(
-            found,
-            image=image,
-            residuals=residuals,
-            notes=(
-                *found.notes,
-                *exchanged_psfs(even, inside, turned),
-                *unequal_residuals(residuals),
-                *left_the_data(residuals, before, iterations),
-            ),
-        )
+        blurs = None if like is None else like.blurs
+        if blurs is None:
+            turned = turned_psfs(psfs, scene, voxel_sizes, psf_voxel_sizes)
+            kernels = back_projection_kernels(
+                turned,
+                "compound" if update == "compound" else back_projector,
+                alpha=alpha,
+                beta=beta,
+                order=order,
+                resolution=resolution,
+            )
+            blurs = Blurs(psfs=common_shape(turned), kernels=kernels)
+            notes = exchanged_psfs(even, inside, turned)
+            found = dataclasses.replace(found, notes=(*found.notes, *notes))
+        recorded = recorded_views(scene, blurs, weights, offsets)
+        options = {"iterations": iterations, "update": update, "boundary": boundary}
+        found = _deconvolved(found, recorded, blurs, options)
     for note in found.notes:
         warnings.warn(note, stacklevel=2)
     return found
+
+
+def _deconvolved(found: Fusion, recorded, blurs: Blurs, options) -> Fusion:
+    """A fusion whose image is the start, deconvolved."""
+    image, *both = solve(recorded, found.image, shape=found.grid.shape, **options)
+    residuals, before = (np.asarray(part) for part in both)
+    notes = (
+        *unequal_residuals(residuals, [view.data for view in recorded]),
+        *left_the_data(residuals, before, options["iterations"]),
+    )
+    return dataclasses.replace(
+        found,
+        image=image,
+        residuals=residuals,
+        blurs=blurs,
+        notes=(*found.notes, *notes),
+    )
 
 
 def _check_psfs(psfs: Any, views: Any, method: str) -> None:

@@ -65,8 +65,8 @@ def joint_richardson_lucy(
             have.
         prior: penalty on the object.
         likelihood: of the noise; None: that of photons on a background whose noise is
-            as seen in the voxels below it (`MixedPoisson`), so that a camera's offset
-            does not count as light.
+            as seen in the voxels below it, so that a camera's offset does not count as
+            light.
         alpha: see `jaxdecon.back_projector`; as `beta`, `order` and `resolution`.
         beta: see `jaxdecon.back_projector`.
         order: see `jaxdecon.back_projector`.
@@ -216,8 +216,8 @@ def _joint(
     if restore_flux:
         scheme = FluxPreserving(scheme=scheme)
     if likelihood is None:
-        images, likelihood = with_dark_noise(images, backgrounds)
-        backgrounds = 0.0
+        images, backgrounds = with_dark_noise(images, backgrounds)
+        likelihood = Poisson()
     problem = Problem(
         data=images,
         operator=Views(operators),

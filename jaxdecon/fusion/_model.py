@@ -1,7 +1,7 @@
 """The forward model of several views: each on its own grid, in its own pose."""
 
+import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +12,9 @@ from ..deconvolution import Problem
 from ..geometry._warp import overlap
 from ..operators import Convolution, LinearOperator, Views, Warp, Weight
 from ..operators._base import Shape
-from ._back_projectors import common_shape
+from ._dark_noise import with_dark_noise
 from ._register_views import per_view, psf_scale
+from ._sampling import SplineReturn, SplineSample, spline_blur
 from ._scene import Scene, is_same_grid
 from ._turned_psf import turned_psf
 
@@ -22,56 +23,84 @@ from ._turned_psf import turned_psf
 class View:
     """A view of an object: what was recorded, and how.
 
-    The model is `data ~ weight * blurred(inverse of matrix) + background`: the object
-    is blurred on its own grid, and the smooth result is sampled where the view's voxels
-    are. What is interpolated is thus never sharper than the PSF.
+    The object is blurred on its own grid, the smooth result is sampled where the view's
+    voxels are, weighted, and the offset added. What is interpolated is thus never
+    sharper than the PSF.
 
     Attributes:
         data: on the view's own grid, less its background.
         psf: in the orientation and voxels of the object's grid, with unit sum.
         matrix: from voxels of the object's grid to those of the view.
         weight: exposure, a number or one per voxel; 0 where nothing is to be explained.
+        offset: of the data, besides what was subtracted.
         kernel: back projector in place of the PSF; None: matched.
         on_grid: whether the view's voxels are those of the object's grid.
+        linear: whether to sample by linear interpolation, which is faster backwards.
     """
 
     data: jax.Array
     psf: jax.Array
     matrix: jax.Array
     weight: jax.Array
+    offset: jax.Array | float = 0.0
     kernel: jax.Array | None = None
     on_grid: bool = static(default=False)
+    linear: bool = static(default=False)
 
-    def operator(
-        self, shape: Shape, boundary: str, kernel: jax.Array | None = None
-    ) -> LinearOperator:
-        """From the object to the view; with `kernel` in place of the PSF, if given."""
+    def operator(self, shape: Shape, boundary: str) -> LinearOperator:
+        """From the object to the view."""
         blur = Convolution.from_psf(self.psf, shape, boundary=boundary)
-        if kernel is not None:
-            blur = blur.back_projection(kernel).T
         recorded = Weight(values=self.weight, domain=self.data.shape)
         if self.on_grid:
             return recorded @ blur
-        pull = jnp.linalg.inv(self.matrix)
-        pose = Warp.from_matrix(pull, shape, self.data.shape)
-        return recorded @ (pose @ blur)
+        pull, seen = jnp.linalg.inv(self.matrix), self.data.shape
+        if self.linear:
+            return recorded @ (Warp(matrix=pull, domain=shape, range=seen) @ blur)
+        pose = SplineSample(matrix=pull, domain=shape, range=seen)
+        return recorded @ (pose @ spline_blur(blur))
+
+    def back_projector(self, shape: Shape, boundary: str) -> LinearOperator:
+        """From the view to the object, with the kernel in place of the PSF."""
+        blur = Convolution.from_psf(self.psf, shape, boundary=boundary)
+        back = blur.back_projection(self.psf if self.kernel is None else self.kernel)
+        recorded = Weight(values=self.weight, domain=self.data.shape)
+        if self.on_grid:
+            return back @ recorded
+        pose = SplineReturn(matrix=self.matrix, domain=self.data.shape, range=shape)
+        return back @ (pose @ recorded)
 
 
-def view_problem(
-    views: tuple[View, ...], shape: Shape, boundary: str, likelihood: Any
-) -> Problem:
-    """The views as one problem; what has no weight is explained by zero.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Blurs:
+    """PSFs and back projectors of views on one grid.
+
+    Attributes:
+        psfs: of one shape, with unit sum.
+        kernels: back projectors; None: matched.
+    """
+
+    psfs: tuple[jax.Array, ...]
+    kernels: tuple[jax.Array, ...] | None
+
+
+def view_problem(views: tuple[View, ...], shape: Shape, boundary: str) -> Problem:
+    """The views as one problem; what has no weight is taken to be explained.
 
     Args:
         views: with PSFs of one shape.
         shape: of the object's grid.
         boundary: as for `Convolution.from_psf`.
-        likelihood: of the noise of the views.
     """
-    data = tuple(jnp.where(view.weight > 0, view.data, 0) for view in views)
-    operators = [view.operator(shape, boundary) for view in views]
+    none = [jnp.zeros(())] * len(views)
+    recorded, noise = with_dark_noise([v.data for v in views], none)
+    data, backgrounds = [], []
+    for view, y, s in zip(views, recorded, noise, strict=True):
+        backgrounds.append(s + view.offset)
+        data.append(jnp.where(view.weight > 0, y, backgrounds[-1]))
     return Problem(
-        data=data, operator=Views(operators), background=0.0, likelihood=likelihood
+        data=tuple(data),
+        operator=Views([view.operator(shape, boundary) for view in views]),
+        background=tuple(backgrounds),
     )
 
 
@@ -81,7 +110,7 @@ def back_projectors(
     """From images to the object, one per view; None if all are matched."""
     if all(view.kernel is None for view in views):
         return None
-    return tuple(view.operator(shape, boundary, view.kernel).T for view in views)
+    return tuple(view.back_projector(shape, boundary) for view in views)
 
 
 def turned_psfs(psfs, scene: Scene, voxel_sizes, psf_voxel_sizes) -> list[jax.Array]:
@@ -105,21 +134,22 @@ def turned_psfs(psfs, scene: Scene, voxel_sizes, psf_voxel_sizes) -> list[jax.Ar
 
 
 def recorded_views(
-    scene: Scene, psfs: Sequence[jax.Array], kernels: Any, weights: Sequence[jax.Array]
+    scene: Scene, blurs: Blurs, weights: Sequence[jax.Array], offsets: np.ndarray
 ) -> tuple[View, ...]:
     """The views of a scene with their models, for `solve`.
 
     Args:
         scene: the views and their places.
-        psfs: on the scene's grid.
-        kernels: back projectors on that grid; None: matched.
+        blurs: their PSFs and back projectors on the scene's grid.
         weights: of every view.
+        offsets: of every view.
     """
     shape = scene.grid.shape
-    kernels = [None] * len(psfs) if kernels is None else kernels
+    kernels = [None] * len(blurs.psfs) if blurs.kernels is None else blurs.kernels
     views = []
-    for data, matrix, psf, kernel, weight in zip(
-        scene.views, scene.to_views, common_shape(psfs), kernels, weights, strict=True
+    for data, matrix, psf, kernel, weight, offset in zip(
+        *(scene.views, scene.to_views, blurs.psfs, kernels, weights, offsets),
+        strict=True,
     ):
         same = is_same_grid(matrix, data.shape, shape)
         if not same:  # what lies beyond the grid is not to be explained
@@ -131,6 +161,7 @@ def recorded_views(
                 psf=psf,
                 matrix=jnp.asarray(matrix, data.dtype),
                 weight=weight,
+                offset=jnp.asarray(offset, data.dtype),
                 kernel=kernel,
                 on_grid=same,
             )

@@ -32,6 +32,7 @@ def register_views(
     voxel_sizes: Sequence[Size] | None = None,
     psf_voxel_sizes: Sequence[Size] | None = None,
     initial: Sequence[ArrayLike | None] | None = None,
+    near: Sequence[ArrayLike] | None = None,
     model: str | Sequence[str] = "rigid",
     most_voxels: int = MOST_VOXELS,
     **options: Any,
@@ -56,6 +57,8 @@ def register_views(
             included, e.g. of `geometry.turned`; None for a view, or for all: centres on
             each other, not turned. Any shift is found, and turns of up to some 30
             degrees away from these.
+        near: poses that are nearly right, of which the search is to begin; if it does
+            not converge from there, it is done anew.
         model: of the pose, as for `register`.
         most_voxels: views with more are reduced.
         options: of `register`: `metric`, `robust`.
@@ -85,7 +88,11 @@ def register_views(
         _Shown(volume=volume, pose=pose, grid=grid, blur=blur)
         for volume, pose, grid, blur in zip(volumes, poses, grids, blurs, strict=True)
     )
-    return tuple(_register(first, other, model, options) for other in others)
+    starts = per_view("near", near, count)[1:]
+    return tuple(
+        _register(first, other, start, model, options)
+        for other, start in zip(others, starts, strict=True)
+    )
 
 
 def per_view(name: str, values: Any, count: int) -> list[Any]:
@@ -164,7 +171,7 @@ class _Shown:
 
     def show(self) -> tuple[jax.Array, jax.Array | None]:
         """The view on its grid, and where it is, unless that is everywhere."""
-        volume, matrix = _not_finer(self.volume, self.matrix)
+        volume, matrix = not_finer(self.volume, self.matrix)
         inside = overlap(self.volume.shape, jnp.asarray(self.matrix), self.grid.shape)
         shown = warp(volume, matrix, self.grid.shape)
         return shown, None if bool(inside.all()) else inside
@@ -179,7 +186,7 @@ class _Shown:
         return Convolution.from_psf(seen, volume.shape, boundary="edge")(volume)
 
 
-def _not_finer(volume: jax.Array, matrix: np.ndarray) -> tuple[jax.Array, np.ndarray]:
+def not_finer(volume: jax.Array, matrix: np.ndarray) -> tuple[jax.Array, np.ndarray]:
     """A view with voxels that are not much smaller than those it is to be shown on."""
     steps = np.linalg.norm(matrix[:-1, :-1], axis=1)
     shape = [
@@ -193,7 +200,7 @@ def _not_finer(volume: jax.Array, matrix: np.ndarray) -> tuple[jax.Array, np.nda
     return resample(volume, shape), to_small @ matrix
 
 
-def _register(first: _Shown, other: _Shown, model, options) -> Registration:
+def _register(first: _Shown, other: _Shown, near, model, options) -> Registration:
     """With the blur that the rough pose has, then with that of the pose found."""
     fixed, mask = first.show()
     moving, moving_mask = other.show()
@@ -205,13 +212,21 @@ def _register(first: _Shown, other: _Shown, model, options) -> Registration:
             first.blurred_as_this(moving, np.linalg.inv(turn)),
         )
 
-    straight = np.eye(fixed.ndim)
-    found = register(*alike(straight), model=model, **options)
-    turn = np.asarray(found.matrix, float)[:-1, :-1]
-    far = abs(turn - straight).max() > SMALL_TURN
+    def search(start: np.ndarray | None) -> Registration:
+        turn = np.eye(fixed.ndim) if start is None else start[:-1, :-1]
+        return register(*alike(turn), model=model, initial=start, **options)
+
+    start = None
+    if near is not None:
+        start = np.linalg.inv(other.matrix) @ np.asarray(near, float) @ first.matrix
+    found = search(start)
+    if start is not None and not bool(found.converged):
+        start, found = None, search(None)
+    turn = np.asarray(found.matrix, float)
+    before = np.eye(fixed.ndim) if start is None else start[:-1, :-1]
+    far = abs(turn[:-1, :-1] - before).max() > SMALL_TURN
     if bool(found.converged) and far and first.blur is not None:
-        options["initial"] = found.matrix
-        found = register(*alike(turn), model=model, **options)
+        found = search(turn)
     matrix = other.matrix @ np.asarray(found.matrix, float)
     matrix = matrix @ np.linalg.inv(first.matrix)
     return dataclasses.replace(found, matrix=jnp.asarray(matrix, float))

@@ -77,6 +77,7 @@ def make_scene(
     region: str,
     grid: Grid | None,
     initial: Sequence[ArrayLike | None] | None,
+    near: Sequence[ArrayLike] | None = None,
     model: str | Sequence[str],
 ) -> Scene:
     """Check the views, find their poses if they are not given, and choose the grid."""
@@ -96,6 +97,7 @@ def make_scene(
             voxel_sizes=voxel_sizes,
             psf_voxel_sizes=psf_voxel_sizes,
             initial=initial,
+            near=near,
             model=model,
         )
         _refuse_failures(registrations)

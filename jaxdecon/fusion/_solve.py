@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from ..deconvolution import FluxPreserving, MixedPoisson
+from .._core._sum import total
+from ..deconvolution import Problem
 from ..operators import Convolution
 from ..operators._base import Shape
 from ._alternating import joint_scheme
-from ._dark_noise import with_dark_noise
 from ._model import View, back_projectors, view_problem
 
 
@@ -40,14 +40,10 @@ def solve(
         The object on the grid; the deviance of every view from what it predicts; and
         the same before the last sweep.
     """
-    nothing = jnp.zeros(())
-    _, likelihood = with_dark_noise([v.data for v in views], [nothing] * len(views))
-    problem = view_problem(views, shape, boundary, likelihood)
+    problem = view_problem(views, shape, boundary)
     blur = Convolution.from_psf(views[0].psf, shape, boundary=boundary)
     backs = back_projectors(views, shape, boundary)
     scheme = joint_scheme(update, backs, initial=blur.lift(jnp.maximum(start, 0)))
-    if backs is not None:
-        scheme = FluxPreserving(scheme=scheme)
 
     @jax.checkpoint
     def step(state, _):
@@ -55,20 +51,37 @@ def solve(
 
     state = scheme.init(problem)
     state, _ = jax.lax.scan(step, state, length=max(iterations - 1, 0))
-    before = deviances(problem, views, state.estimate)
+    _, before = judged(problem, views, state.estimate)
     if iterations:
         state = scheme.update(problem, state)
-    after = deviances(problem, views, state.estimate)
-    return blur.image_region(state.estimate), after, before
+    estimate, after = judged(problem, views, state.estimate)
+    return blur.image_region(estimate), after, before
 
 
-def deviances(problem, views: Sequence[View], estimate: jax.Array) -> jax.Array:
+def judged(
+    problem: Problem, views: Sequence[View], estimate: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """An object scaled to predict as much light as was recorded, and how it fits.
+
+    Matched updates keep the light by themselves, unmatched ones drift.
+    """
+    light = problem.operator(estimate)
+    recorded, predicted = (
+        jnp.stack([total(v) for v in part]).sum() for part in (problem.excess, light)
+    )
+    usable = (recorded > 0) & (predicted > 0)
+    scale = jnp.where(usable, recorded / jnp.where(usable, predicted, 1), 1)
+    models = [scale * v + b for v, b in zip(light, problem.backgrounds, strict=True)]
+    return estimate * scale, deviances(problem, views, models)
+
+
+def deviances(
+    problem: Problem, views: Sequence[View], predicted: Sequence[jax.Array]
+) -> jax.Array:
     """Mean deviance of every view over the voxels that it is to explain."""
-    likelihood: MixedPoisson = problem.likelihood
-    predicted = problem.operator(estimate)
     found = []
     for view, data, model in zip(views, problem.data, predicted, strict=True):
         used = jnp.broadcast_to(view.weight > 0, data.shape)
-        whole = likelihood.deviance(data, jnp.where(used, model, 0))
+        whole = problem.likelihood.deviance(data, model)  # 0 where it is not used
         found.append(whole * (data.size / jnp.maximum(used.sum(), 1)))
     return jnp.stack(found)

@@ -41,8 +41,8 @@ def common_grid(
 ) -> Grid:
     """The isotropic grid on which views of a specimen are fused.
 
-    It has the orientation of the first view. Regions are boxes: of a view that is
-    turned, the box about it.
+    It has the orientation of the first view, and voxels whole steps away from the first
+    of it. Regions are boxes: of a view that is turned, the box about it.
 
     Args:
         shapes: of the views.
@@ -80,7 +80,7 @@ def common_grid(
     for shape, matrix in zip(shapes, matrices, strict=True):
         back = to_space @ np.linalg.inv(check_matrix("matrices", matrix))
         boxes.append(_box(shape, back))
-    low, high = _joined(boxes, region)
+    low, high = _joined(boxes, region, step)
     if not (high >= low).all():
         raise ValueError(
             f"the views have no common region: their boxes in the first one, in units "
@@ -103,13 +103,16 @@ def _box(shape: Sequence[int], matrix: np.ndarray) -> np.ndarray:
     return np.stack([places.min(0), places.max(0)])
 
 
-def _joined(boxes: Sequence[np.ndarray], region: str) -> np.ndarray:
+def _joined(boxes: Sequence[np.ndarray], region: str, step: float) -> np.ndarray:
+    """The box of a region, which begins whole steps away from the first view."""
     if region == "first":
         return boxes[0]
     lows, highs = np.stack(boxes, 1)
     if region == "union":
-        return np.stack([lows.min(0), highs.max(0)])
-    return np.stack([lows.max(0), highs.min(0)])
+        low = step * np.floor(lows.min(0) / step + ROUNDING)
+        return np.stack([low, highs.max(0)])
+    low = step * np.ceil(lows.max(0) / step - ROUNDING)
+    return np.stack([low, highs.min(0)])
 
 
 def deskewed_grid(

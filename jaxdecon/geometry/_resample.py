@@ -77,7 +77,7 @@ def resample(
     for axis, (n, m) in enumerate(zip(volume.shape, shape, strict=True)):
         if n != m:
             matrix = _matrix(n, m, order, antialias).astype(volume.dtype)
-            lines = _multiply(jnp.moveaxis(volume, axis, -1), matrix)
+            lines = multiply_lines(jnp.moveaxis(volume, axis, -1), matrix)
             volume = jnp.moveaxis(lines, -1, axis)
     return volume
 
@@ -110,7 +110,7 @@ def _sizes(name: str, size, ndim: int) -> np.ndarray:
     return np.broadcast_to(np.asarray(size, float), ndim)
 
 
-def _multiply(lines: jax.Array, matrix: np.ndarray) -> jax.Array:
+def multiply_lines(lines: jax.Array, matrix: np.ndarray) -> jax.Array:
     """Lines on the last axis, times a matrix that is zero far from its diagonal."""
     blocks = []
     for start in range(0, matrix.shape[1], BLOCK):
@@ -125,7 +125,11 @@ def _matrix(n: int, m: int, order: str, antialias: bool) -> np.ndarray:
     """(n, m): what every voxel of a line gives to every new one."""
     at = np.clip((np.arange(m) + 0.5) * (n / m) - 0.5, 0, n - 1)
     weights = _linear(at, n) if order == "linear" or n == 1 else _cubic(at, n)
-    return _gaussian(n, (n / m - 1) / 2) @ weights if antialias and m < n else weights
+    return (
+        gaussian_matrix(n, (n / m - 1) / 2) @ weights
+        if antialias and m < n
+        else weights
+    )
 
 
 def _linear(at: np.ndarray, n: int) -> np.ndarray:
@@ -143,7 +147,7 @@ def _cubic(at: np.ndarray, n: int) -> np.ndarray:
     return inverse_filter(n).T @ basis
 
 
-def _gaussian(n: int, sigma: float) -> np.ndarray:
+def gaussian_matrix(n: int, sigma: float) -> np.ndarray:
     """(n, n): a Gaussian filter's response to every voxel; borders are mirrors."""
     radius = int(TRUNCATE * sigma + 0.5)
     steps = np.arange(-radius, radius + 1)

@@ -105,7 +105,7 @@ def _linear(volume: jax.Array, matrix: jax.Array, shape: tuple[int, ...]) -> jax
 def _linear_jit(
     volume: jax.Array, matrix: jax.Array, shape: tuple[int, ...]
 ) -> jax.Array:
-    return _by_planes(lambda at: sample(volume, at)[0], matrix, shape)
+    return by_planes(lambda at: sample(volume, at)[0], matrix, shape)
 
 
 def _linear_forward(volume, matrix, shape):
@@ -165,10 +165,10 @@ def _not_clipped(c: jax.Array, n: int) -> jax.Array:
 @functools.partial(jax.jit, static_argnums=2)
 def _cubic(volume, matrix, shape) -> jax.Array:
     coefficients = spline_coefficients(volume)
-    return _by_planes(lambda at: sample_cubic(coefficients, at), matrix, shape)
+    return by_planes(lambda at: sample_cubic(coefficients, at), matrix, shape)
 
 
-def _by_planes(function, matrix, shape) -> jax.Array:
+def by_planes(function, matrix, shape) -> jax.Array:
     """A function of coordinates, plane by plane, so that few are held at once."""
     if len(shape) == 2:
         return function(coordinates(matrix, shape))

@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,8 @@ class Image:
         channels: a name per channel; empty if unnamed.
         time_step: seconds between time points, if known.
         notes: what a reader had to assume, or what a file lacks, in words.
+        metadata: anything else that JSON can hold, e.g. the poses of a fusion; kept in
+            OME-Zarr, where it is the attribute "jaxdecon" of the group.
     """
 
     data: Any
@@ -35,6 +37,7 @@ class Image:
     channels: tuple[str, ...] = ()
     time_step: float | None = None
     notes: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if "".join(a for a in AXES if a in self.axes) != self.axes:

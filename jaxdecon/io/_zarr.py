@@ -16,6 +16,8 @@ CHUNK = 64
 """Edge of a chunk in voxels (1 MiB of float32)."""
 SHARD = 256
 """Edge of a shard in voxels: up to 64 chunks in one file."""
+METADATA = "jaxdecon"
+"""Attribute of the group for what OME-Zarr has no place for."""
 SMALLEST_LEVEL = 64
 """The pyramid ends once no axis is longer."""
 
@@ -30,8 +32,8 @@ def read_zarr(path: Path) -> Image:
         group = _quietly(lambda: zarr.open_group(path, mode="r"))
     except (FileNotFoundError, ValueError, KeyError) as error:
         raise ValueError(f"{path} is not an OME-Zarr image: {error}.") from error
-    attributes: Any = group.attrs.asdict()
-    attributes = attributes.get("ome", attributes)
+    everything: Any = group.attrs.asdict()
+    attributes: Any = everything.get("ome", everything)
     try:
         multiscale = attributes["multiscales"][0]
         dataset = multiscale["datasets"][0]
@@ -40,7 +42,8 @@ def read_zarr(path: Path) -> Image:
         raise ValueError(
             f"{path} is a Zarr group without a multiscale image in it (missing {error})"
         ) from error
-    return _to_image(data, multiscale, dataset, attributes.get("omero", {}))
+    image = _to_image(data, multiscale, dataset, attributes.get("omero", {}))
+    return image.replace(metadata=everything.get(METADATA, {}))
 
 
 def _quietly(open_it: Callable[[], Any]) -> Any:
@@ -105,6 +108,8 @@ def write_zarr(path: Path, image: Image) -> None:
     for index, volume in image.volumes():
         _write_levels(arrays, index, volume, steps)
     group.attrs["ome"] = _ome_attributes(image, steps)
+    if image.metadata:
+        group.attrs[METADATA] = dict(image.metadata)
 
 
 def _write_levels(arrays, index, volume: np.ndarray, steps) -> None:

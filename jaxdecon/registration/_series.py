@@ -107,7 +107,7 @@ def register_series(
         _follow(volumes, order, to, reference, matrices, found, options)
     if smooth > 0:
         shape = np.shape(volumes[reference])
-        matrices = _smoothed(matrices, smooth, model, voxel_size, shape)
+        matrices = smoothed_poses(matrices, smooth, model, voxel_size, shape)
     return SeriesRegistration(matrices=matrices, registrations=tuple(found))
 
 
@@ -127,7 +127,7 @@ def _follow(volumes, order, to, reference, matrices, found, options) -> None:
         matrices[time] = step if to == "reference" else step @ matrices[before]
 
 
-def _smoothed(matrices, sigma: float, model: str, voxel_size, shape) -> np.ndarray:
+def smoothed_poses(matrices, sigma: float, model: str, voxel_size, shape) -> np.ndarray:
     """Poses whose parameters, in physical space, run smoothly in time."""
     size = 1.0 if voxel_size is None else voxel_size
     centre = (np.array(shape) - 1) / 2 * np.broadcast_to(size, len(shape))
