@@ -10,19 +10,20 @@ from .._version import __version__
 from ._console import errors, plain_warnings, say
 from ._deconvolve import deconvolve
 from ._demo import demo
+from ._fuse import fuse
 from ._info import info
 from ._psf import psf
 from ._register import register
 from ._selftest import selftest
 
 app = typer.Typer(
-    help="Deconvolve and register fluorescence microscopy volumes, on CPU or GPU.",
+    help="Deconvolve, register, fuse fluorescence microscopy volumes, on CPU or GPU.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (deconvolve, register, psf, demo, info, selftest):
+for command in (deconvolve, register, fuse, psf, demo, info, selftest):
     app.command()(command)
 
 
@@ -41,7 +42,7 @@ def main(
         ),
     ] = False,
 ) -> None:
-    """Deconvolve and register fluorescence microscopy volumes, on CPU or GPU."""
+    """Deconvolve, register, fuse fluorescence microscopy volumes, on CPU or GPU."""
 
 
 BAD_INPUT = (ValueError, TypeError, FileNotFoundError, FileExistsError, ImportError)
