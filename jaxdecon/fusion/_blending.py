@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 
 from ..geometry._resample import gaussian_matrix, multiply_lines
-from ..geometry._trilinear import is_inside
 from ..geometry._warp import coordinates
 
 BLENDS = ("average", "blending", "content", "maximum")
@@ -24,6 +23,7 @@ def blend(
     shown: Sequence[jax.Array],
     matrices: Sequence[jax.Array],
     shapes: Sequence[tuple[int, ...]],
+    inside: Sequence[jax.Array],
     *,
     method: str,
 ) -> jax.Array:
@@ -33,6 +33,7 @@ def blend(
         shown: the views on the grid.
         matrices: from voxels of the grid to those of each view.
         shapes: of the views.
+        inside: where on the grid each is to be used.
         method: "average": the mean of the views that reach a voxel; "blending": with
             weights that fall to the borders of each; "content": with weights for what
             a view resolves there, too (Preibisch et al. 2008); "maximum".
@@ -42,7 +43,6 @@ def blend(
     """
     geometry = zip(matrices, shapes, strict=True)
     at = [(coordinates(m, shown[0].shape), shape) for m, shape in geometry]
-    inside = [is_inside(shape, c) for c, shape in at]
     if method == "maximum":
         pairs = zip(shown, inside, strict=True)
         best = jnp.stack([jnp.where(i, v, -jnp.inf) for v, i in pairs]).max(0)

@@ -11,7 +11,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from .._core._check import check_choice, check_count, check_psf
-from ..geometry import MODELS, Grid
+from ..geometry import MODELS, Grid, warp
 from ..operators import BOUNDARIES, Weight
 from ..registration import Registration
 from ._alternating import UPDATES
@@ -24,6 +24,8 @@ from ._register_views import Size, per_view
 from ._scene import Scene, agreement, make_scene
 from ._solve import solve
 
+WHOLE = 0.999
+"""Of the neighbours of a place on the grid, the share that a view is to be used at."""
 METHODS = ("deconvolve", *BLENDS)
 
 
@@ -205,10 +207,16 @@ def fuse(
         offsets, history = better.offsets, better.history
         shown, inside = scene.show()
         ncc, _ = agreement(shown, inside)
+    inside = [
+        here & _used(scene, weight, view)
+        for view, (here, weight) in enumerate(zip(inside, weights, strict=True))
+    ]
     levels = [float(w.mean() / max((w > 0).mean(), 1e-9)) for w in weights]
     even = [view / level for view, level in zip(shown, levels, strict=True)]
     found = Fusion(
-        image=_blend(scene, even, "blending" if method == "deconvolve" else method),
+        image=_blend(
+            scene, even, inside, "blending" if method == "deconvolve" else method
+        ),
         matrices=scene.matrices,
         ncc=ncc,
         grid=scene.grid,
@@ -293,7 +301,16 @@ def _weights(exposures: Any, measured: np.ndarray, scene: Scene) -> list[jax.Arr
     return weights
 
 
-def _blend(scene: Scene, even: Sequence[jax.Array], method: str) -> jax.Array:
+def _used(scene: Scene, weight: jax.Array, view: int) -> jax.Array:
+    """Where on the grid a view has weight."""
+    if weight.ndim == 0:
+        return jnp.asarray(True)
+    shape = scene.views[view].shape
+    used = jnp.broadcast_to(weight > 0, shape).astype(weight.dtype)
+    return warp(used, scene.to_views[view], scene.grid.shape) > WHOLE
+
+
+def _blend(scene: Scene, even, inside, method: str) -> jax.Array:
     shapes = tuple(view.shape for view in scene.views)
     matrices = [jnp.asarray(m, even[0].dtype) for m in scene.to_views]
-    return blend(even, matrices, shapes, method=method)
+    return blend(even, matrices, shapes, inside, method=method)

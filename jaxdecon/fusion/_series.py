@@ -57,13 +57,10 @@ def fuse_series(
 
     Example:
         >>> import numpy as np, jaxdecon as jd
-        >>> spots = np.zeros((24, 24, 24), np.float32)
-        >>> spots[tuple(np.random.default_rng(0).integers(5, 19, (3, 30)))] = 500
-        >>> psfs = [jd.psf.gaussian((9, 9, 9), 3.0)] * 2
-        >>> series = [(spots, spots), None, (spots, spots)]
-        >>> same = [np.eye(4)] * 2
+        >>> view = np.random.default_rng(0).random((8, 16, 16))
+        >>> series = [(view, view), None, (view, view)]
         >>> done = jd.fusion.fuse_series(
-        ...     series, psfs, matrices=same, method="average")
+        ...     series, None, matrices=[np.eye(4)] * 2, method="average")
         >>> [(point.index, point.fusion is not None) for point in done]
         [(0, True), (1, False), (2, True)]
     """
