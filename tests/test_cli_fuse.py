@@ -224,3 +224,22 @@ def test_bad_input_is_told(files, tmp_path, change, message, capsys):
     assert run(*(names.get(part, part) for part in change), "-o", out) == 2
     assert message in capsys.readouterr().err
     assert not out.exists() or not any(out.iterdir())
+
+
+@pytest.mark.parametrize("angle", [45, -45])
+def test_oblique_scans_are_straightened(tmp_path, angle):
+    raw_shape, step = (12, 20, 18), 2**0.5
+    grid = jd.geometry.deskewed_grid(
+        raw_shape, angle=np.pi / 4, step=step, pixel_size=1.0, direction=np.sign(angle)
+    )
+    straight = 100 + 300 * Blobs(count=1500).image(grid.shape, np.eye(4), noise=0)
+    raw = np.asarray(jd.warp(straight, np.linalg.inv(grid.matrix), raw_shape))
+    paths = [write(tmp_path / f"{v}.ome.tif", raw, size=(step, 1, 1)) for v in "ab"]
+    jd.io.write_matrix(tmp_path / "pose.txt", np.eye(4))
+    out = tmp_path / "fused.npy"
+    options = ("--method", "average", "--matrix", tmp_path / "pose.txt")
+    assert run(*paths, "--deskew", angle, *options, "--background", 0, "-o", out) == 0
+    found = np.load(out)
+    assert found.shape == grid.shape
+    inside = np.asarray(jd.warp(np.ones(raw_shape), grid.matrix, grid.shape)) > 0.99
+    np.testing.assert_allclose(found[inside], straight[inside], atol=0.5)

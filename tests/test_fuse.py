@@ -10,7 +10,9 @@ import scipy.ndimage
 
 import jaxdecon as jd
 from jaxdecon.fusion import BLENDS, register_views
+from jaxdecon.fusion._sampling import SplineReturn, SplineSample, spline_blur
 from jaxdecon.geometry import common_grid, turned
+from jaxdecon.operators import Convolution
 from tests._blobs import corner_error
 from tests._dual_view import BACKGROUND, SHAPE, make, ncc
 
@@ -434,3 +436,54 @@ def _about_centre(linear, shape):
     centres = [np.array([n // 2 for n in s]) for s in (size, shape)]
     matrix[:3, 3] = centres[1] - linear @ centres[0]
     return matrix, size
+
+
+def test_a_view_is_sampled_from_a_cubic_spline():
+    """As SciPy samples the blurred object, inside; with an exact adjoint."""
+    rng = np.random.default_rng(0)
+    shape, seen = (14, 15, 16), (10, 12, 11)
+    blur = Convolution.from_psf(jd.psf.gaussian((7, 7, 7), 2.5), shape)
+    matrix = np.array(
+        [
+            [0.98, 0.05, -0.03, 2.3],
+            [-0.04, 1.01, 0.02, 1.6],
+            [0.03, -0.02, 0.97, 2.7],
+            [0, 0, 0, 1.0],
+        ]
+    )
+    sample = SplineSample(matrix=jnp.asarray(matrix), domain=shape, range=seen)
+    model = sample @ spline_blur(blur)
+    x = rng.random(blur.domain).astype(np.float32)
+    at = np.einsum("ij,jzyx->izyx", matrix[:3, :3], np.indices(seen)) + matrix[
+        :3, 3
+    ].reshape(3, 1, 1, 1)
+    whole = np.asarray(blur(x), float)
+    expected = scipy.ndimage.map_coordinates(whole, at, order=3, mode="mirror")
+    inner = ((at > 3) & (at < np.array(shape).reshape(3, 1, 1, 1) - 4)).all(0)
+    assert inner.sum() > 200
+    found = np.asarray(model(x))
+    np.testing.assert_allclose(found[inner], expected[inner], atol=2e-3)
+    key = jax.random.key(0)
+    assert float(jd.operators.check_adjoint(model, key=key)) < 1e-5
+
+
+def test_showing_a_view_on_the_grid_is_nearly_the_adjoint():
+    """Of smooth data, in the interior; also where the view has fewer planes."""
+    shape = (24, 24, 24)
+    for planes in (1.0, 2.0):
+        to_view = np.diag([1 / planes, 1, 1, 1.0])
+        to_view[:3, 3] = (0.2, -0.3, 0.4)
+        seen = (int(24 / planes), 24, 24)
+        pull = jnp.asarray(np.linalg.inv(to_view))
+        exact = SplineSample(matrix=pull, domain=shape, range=seen)
+        quick = SplineReturn(matrix=jnp.asarray(to_view), domain=seen, range=shape)
+        blur = Convolution.from_psf(
+            jd.psf.gaussian((15, 9, 9), (9.0, 3.0, 3.0)), shape, boundary="edge"
+        )
+        z, y, x = np.indices(seen) / np.array(seen).reshape(3, 1, 1, 1)
+        ratio = jnp.asarray(1 + np.sin(5 * z) * np.cos(7 * y) * np.sin(6 * x + 1))
+        exactly = spline_blur(blur).adjoint(exact.adjoint(ratio))
+        quickly = blur.adjoint(quick(ratio))
+        inside = (slice(8, -8), slice(6, -6), slice(6, -6))
+        scale = float(abs(exactly[inside]).max())
+        np.testing.assert_allclose(quickly[inside], exactly[inside], atol=0.05 * scale)

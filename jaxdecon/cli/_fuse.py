@@ -57,6 +57,15 @@ def fuse(
             rich_help_panel="Poses",
         ),
     ] = None,
+    deskew: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="Degrees between planes and scan, of stacks scanned obliquely: 45 for "
+            "a diSPIM on a stage; negative where the scan runs against x. The voxel "
+            "size along z is then the step of the scan. Once, or once per view.",
+            rich_help_panel="Poses",
+        ),
+    ] = None,
     matrix: Annotated[
         list[Path] | None,
         typer.Option(
@@ -221,7 +230,10 @@ def fuse(
     convert = Convert(dtype, scale)
     start_jax()
 
+    angles = _per_view("--deskew", deskew, len(views), lambda angle: angle)
+
     def make_job(frames: Frames) -> FuseJob:
+        frames = frames.deskewed(angles) if deskew else frames
         extra = _poses(frames, matrix, turn) | _sizes(frames)
         options = {**settings.options, **extra}
         _check_channel(frames, channel)

@@ -1,6 +1,7 @@
 """The time points of several views, from files of any kind."""
 
 import dataclasses
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,13 +22,17 @@ class Frames:
         files: of every time point, one per view; None for one that is missing.
         images: one per view, if each is one file with all time points.
         sample: one image per view, for axes, shapes and voxel sizes.
+        kinds: axes and shape of the files of every view.
         voxel_sizes: µm given by the user, per view; None: as the files say.
+        straight: for every view the grid that straightens an oblique scan; or None.
     """
 
     files: tuple[tuple[Path | None, ...], ...]
     images: tuple[Any, ...] | None
     sample: tuple[Any, ...]
+    kinds: tuple[tuple[str, tuple[int, ...]], ...]
     voxel_sizes: tuple[Any, ...]
+    straight: tuple[Any, ...] = ()
 
     @property
     def count(self) -> int:
@@ -61,18 +66,37 @@ class Frames:
                 (self._open(view, file), 0)
                 for view, file in enumerate(self.files[time])
             ]
-        return [_volume(image, t, channel) for image, t in pairs]
+        raw = [_volume(image, t, channel) for image, t in pairs]
+        if not self.straight:
+            return raw
+        return [
+            volume if grid is None else straightened(volume, grid)
+            for volume, grid in zip(raw, self.straight, strict=True)
+        ]
+
+    def deskewed(self, angles: Sequence[float | None]) -> "Frames":
+        """The same views, straightened; angles in degrees, negative for scans that run
+        against x."""
+        grids = tuple(
+            None if angle is None else _straight_grid(image, angle)
+            for image, angle in zip(self.sample, angles, strict=True)
+        )
+        sample = tuple(
+            image if grid is None else _reshaped(image, grid)
+            for image, grid in zip(self.sample, grids, strict=True)
+        )
+        return dataclasses.replace(self, straight=grids, sample=sample)
 
     def _open(self, view: int, file: Path | None) -> Any:
         from .. import io
 
         if file is None:
             raise ValueError(f"no file of view {view}.")
-        image, first = io.read(file), self.sample[view]
-        if (image.axes, image.shape) != (first.axes, first.shape):
+        image, (axes, shape) = io.read(file), self.kinds[view]
+        if (image.axes, image.shape) != (axes, shape):
             raise ValueError(
                 f"{file} has axes {image.axes!r} and shape {image.shape}; the first of "
-                f"its series {first.axes!r} and {first.shape}."
+                f"its series {axes!r} and {shape}."
             )
         return image
 
@@ -94,7 +118,7 @@ def read_frames(views: Sequence[str], voxel_sizes: Sequence[Any]) -> Frames:
         files: tuple = (tuple(files[0] for files in lists),)
         images = _open_all(files[0], voxel_sizes)
         _check(images, [str(f) for f in files[0]])
-        return Frames(files, images, images, tuple(voxel_sizes))
+        return Frames(files, images, images, _kinds(images), tuple(voxel_sizes))
     rows = [row for _, row in match(lists)]
     whole = next((row for row in rows if None not in row), None)
     if whole is None:
@@ -103,7 +127,44 @@ def read_frames(views: Sequence[str], voxel_sizes: Sequence[Any]) -> Frames:
     _check(sample, [str(file) for file in whole])
     if any("t" in image.axes for image in sample):
         raise ValueError("files of a series have a time axis already; give one file.")
-    return Frames(tuple(rows), None, sample, tuple(voxel_sizes))
+    return Frames(tuple(rows), None, sample, _kinds(sample), tuple(voxel_sizes))
+
+
+def _kinds(images: Sequence[Any]) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    return tuple((image.axes, image.shape) for image in images)
+
+
+def _straight_grid(image: Any, angle: float) -> Any:
+    from ..geometry import deskewed_grid
+
+    step, pixel, width = image.known_voxel_size
+    if abs(pixel / width - 1) > 0.01:
+        raise ValueError(f"--deskew needs square pixels, not {pixel} by {width} µm.")
+    if not 0 < abs(angle) <= 90:
+        raise ValueError(f"--deskew is {angle}; degrees up to 90 or -90 are needed.")
+    return deskewed_grid(
+        image.volume_shape,
+        angle=math.radians(abs(angle)),
+        step=step,
+        pixel_size=width,
+        direction=1 if angle > 0 else -1,
+    )
+
+
+def straightened(volume: np.ndarray, grid: Any) -> np.ndarray:
+    """An oblique scan on its straight grid; the darkest value outside."""
+    from ..geometry import warp
+
+    dark = float(volume.min())
+    shown = warp(volume, grid.matrix, grid.shape, order="cubic", outside=dark)
+    return np.maximum(np.asarray(shown), dark)
+
+
+def _reshaped(image: Any, grid: Any) -> Any:
+    """An image's description with the shape and voxel size of a grid."""
+    leading = image.shape[: len(image.shape) - 3]
+    data = np.broadcast_to(np.zeros((), np.float32), (*leading, *grid.shape))
+    return image.replace(data=data, voxel_size=grid.voxel_size)
 
 
 def _open_all(files: Sequence[Any], voxel_sizes: Sequence[Any]) -> tuple[Any, ...]:

@@ -1,5 +1,6 @@
 """Fuse time points while a microscope writes them."""
 
+import dataclasses
 import glob
 import json
 import time
@@ -130,7 +131,9 @@ class Watch:
         job = self._job or self._make_job(frames)
         if self._job is None and job.settings.poses == "once":
             job.known = self._earlier_poses()
-        job.begin(frames)
+        job.begin(
+            dataclasses.replace(job.frames, files=frames.files, images=frames.images)
+        )
         self._job = job
         return job
 

@@ -1,0 +1,1 @@
+../../examples/fuse_views.py
