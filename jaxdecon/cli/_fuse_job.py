@@ -115,7 +115,7 @@ class FuseJob:
 
     def _keep(self, volumes, backgrounds, fused) -> None:
         """Views on the grid, their blend and the result, for the figure."""
-        from .. import fuse
+        from ..fusion import fuse
         from ..geometry import warp
 
         pairs = zip(volumes, backgrounds, fused.matrices, strict=True)

@@ -14,15 +14,13 @@ from ._alternating import joint_scheme
 from ._model import View, back_projectors, view_problem
 
 
-@functools.partial(
-    jax.jit, static_argnames=("shape", "iterations", "update", "boundary")
-)
+@functools.partial(jax.jit, static_argnames=("shape", "update", "boundary"))
 def solve(
     views: tuple[View, ...],
     start: jax.Array,
     *,
     shape: Shape,
-    iterations: int,
+    iterations: int | jax.Array,
     update: str,
     boundary: str,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -32,7 +30,7 @@ def solve(
         views: with PSFs of one shape.
         start: on the grid.
         shape: of the grid.
-        iterations: sweeps over all views.
+        iterations: sweeps over all views; not static: any number is one program.
         update: one of `UPDATES`.
         boundary: as for `Convolution.from_psf`.
 
@@ -45,15 +43,17 @@ def solve(
     backs = back_projectors(views, shape, boundary)
     scheme = joint_scheme(update, backs, initial=blur.lift(jnp.maximum(start, 0)))
 
-    @jax.checkpoint
-    def step(state, _):
-        return scheme.update(problem, state), None
+    def sweep(i, carried):
+        state, before = carried
+        last = i == iterations - 1
+        before = jax.lax.cond(
+            last, lambda: judged(problem, views, state.estimate)[1], lambda: before
+        )
+        return scheme.update(problem, state), before
 
     state = scheme.init(problem)
-    state, _ = jax.lax.scan(step, state, length=max(iterations - 1, 0))
-    _, before = judged(problem, views, state.estimate)
-    if iterations:
-        state = scheme.update(problem, state)
+    unknown = jnp.full(len(views), jnp.inf, state.estimate.dtype)
+    state, before = jax.lax.fori_loop(0, iterations, sweep, (state, unknown))
     estimate, after = judged(problem, views, state.estimate)
     return blur.image_region(estimate), after, before
 
