@@ -11,7 +11,8 @@ from jax.typing import ArrayLike
 from .._core._pytree import pytree, static
 from ..fourier import frequency_grid
 from ..geometry._spline import sample_cubic, spline_coefficients
-from ..geometry._warp import by_planes, overlap
+from ..geometry._trilinear import is_inside
+from ..geometry._warp import by_planes, coordinates, overlap
 from ..operators import Convolution, LinearOperator
 from ..operators._base import Shape, as_argument
 
@@ -38,10 +39,18 @@ class SplineSample(LinearOperator):
         """The view; 0 where the object does not reach."""
         x = as_argument(x, self.domain, "SplineSample")
         matrix = self.matrix.astype(x.dtype)
-        values = by_planes(
-            lambda at: sample_cubic(x, at, compact=True), matrix, self.range
-        )
+        values = by_planes(lambda at: sample_cubic(x, at), matrix, self.range)
         return jnp.where(overlap(self.domain, matrix, self.range), values, 0)
+
+    def adjoint(self, y: ArrayLike) -> jax.Array:
+        """Hand every value to the coefficients that it was made of."""
+        y = as_argument(y, self.range, "SplineSample.adjoint")
+        matrix = self.matrix.astype(y.dtype)
+        at = coordinates(matrix, self.range)
+        template = jax.ShapeDtypeStruct(self.domain, y.dtype)
+        # Of all places at once: JAX 0.7 cannot transpose the loop over planes.
+        spread = jax.linear_transpose(lambda x: sample_cubic(x, at), template)
+        return spread(jnp.where(is_inside(self.domain, at), y, 0))[0]
 
 
 @pytree
