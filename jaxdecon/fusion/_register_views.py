@@ -42,9 +42,9 @@ def register_views(
     Each view is blurred along its own axis, and registration takes a difference of blur
     for one of pose: a beam that is long along z in one view and along x in the other
     fits best if it is turned or sheared a little. Therefore every view is blurred by
-    the PSF of the other first, which makes them alike. (On the simulated pair of a
-    diSPIM that the tests use this takes the error of a rigid pose from 0.26 to 0.01
-    voxels and of an affine one from 2.5 to 0.09.)
+    the PSF of the other first, which makes them alike. (On a simulated pair of a diSPIM
+    this took the error of a rigid pose from 0.26 to 0.01 voxels and that of an affine
+    one from 2.5 to 0.1.)
 
     Views are shown on isotropic grids in the orientation of the first one.
 
