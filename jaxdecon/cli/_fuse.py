@@ -3,20 +3,29 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 import typer
 
 from ._console import progress_bar, say, start_jax
 from ._fuse_frames import Frames, read_frames
+from ._fuse_inputs import (
+    MATCHED_ITERATIONS,
+    UNMATCHED_ITERATIONS,
+    check_channel,
+    checked_poses,
+    fuse_targets,
+    given_poses,
+    iterations_or_default,
+    per_view,
+    psf_sources,
+    voxel_sizes_of,
+)
 from ._fuse_job import Convert, FuseJob, FuseSettings, write_series
 from ._fuse_watch import Watch
 from ._inputs import parse_background, parse_resolution
-from ._optics import PsfEnergy, PsfFiles, PsfSource, parse_voxel_size
+from ._optics import PsfEnergy, PsfFiles, parse_voxel_size
 from ._psf_options import Optics, with_optics
-
-UNMATCHED_ITERATIONS, MATCHED_ITERATIONS = 2, 15
 
 
 @with_optics
@@ -201,20 +210,20 @@ def fuse(
     """
     if len(views) < 2:
         raise ValueError(f"there is {len(views)} view; two or more are needed.")
-    targets = _targets(output, watch, figure, projections, poses_file, overwrite)
-    sizes = _per_view("--voxel-size", voxel_size, len(views), parse_voxel_size)
+    targets = fuse_targets(output, watch, figure, projections, poses_file, overwrite)
+    sizes = per_view("--voxel-size", voxel_size, len(views), parse_voxel_size)
     sources = (
         []
         if method != "deconvolve" and psf is None and not optics.given()
-        else (_sources(psf, optics, psf_energy, len(views)))
+        else (psf_sources(psf, optics, psf_energy, len(views)))
     )
     settings = FuseSettings(
         background=parse_background(background),
         channel=channel,
-        poses=_checked(poses, refine, smooth, watch),
+        poses=checked_poses(poses, refine, smooth, watch),
         smooth=smooth,
         options={
-            "iterations": _iterations(iterations, back_projector, update),
+            "iterations": iterations_or_default(iterations, back_projector, update),
             "back_projector": back_projector,
             "update": update,
             "alpha": alpha,
@@ -230,13 +239,13 @@ def fuse(
     convert = Convert(dtype, scale)
     start_jax()
 
-    angles = _per_view("--deskew", deskew, len(views), lambda angle: angle)
+    angles = per_view("--deskew", deskew, len(views), lambda angle: angle)
 
     def make_job(frames: Frames) -> FuseJob:
         frames = frames.deskewed(angles) if deskew else frames
-        extra = _poses(frames, matrix, turn) | _sizes(frames)
+        extra = given_poses(frames, matrix, turn) | voxel_sizes_of(frames)
         options = {**settings.options, **extra}
-        _check_channel(frames, channel)
+        check_channel(frames, channel)
         return FuseJob(frames, sources, dataclasses.replace(settings, options=options))
 
     if watch is not None:
@@ -255,125 +264,6 @@ def fuse(
     if smooth > 0:
         job.follow_smoothly()
     _write(job, targets, convert, overwrite)
-
-
-def _targets(output, watch, figure, projections, poses_file, overwrite) -> dict:
-    """Outputs that can be written, by what they are."""
-    from .. import io, report
-
-    if watch is not None:
-        if not watch.is_dir():
-            raise FileNotFoundError(f"--watch {watch} is no folder.")
-        if any(part is not None for part in (figure, projections, poses_file)):
-            raise ValueError(
-                "--figure, --projections and --poses-file are for finished runs: leave "
-                "them out with --watch."
-            )
-        Path(output).mkdir(exist_ok=True)
-        return {}
-    if figure is not None or projections is not None:
-        report.check_plots()
-    io.format_of(output)
-    targets = {"output": Path(output), "figure": figure, "poses": poses_file}
-    for target in targets.values():
-        if target is not None:
-            io.check_target(target, overwrite=overwrite)
-    return {**targets, "projections": projections}
-
-
-def _per_view(name: str, values: Any, count: int, parse: Any) -> list[Any]:
-    values = values or [None]
-    if len(values) not in (1, count):
-        raise ValueError(
-            f"{name} is given {len(values)} times for {count} views; give it once, or "
-            f"once per view."
-        )
-    parsed = [parse(value) for value in values]
-    return parsed * count if len(parsed) == 1 else parsed
-
-
-def _sources(psf, optics: Optics, energy: float, count: int) -> list[PsfSource]:
-    """Where the PSFs of every view come from: files by view, then by channel."""
-    files = psf or []
-    if len(files) > 1 and len(files) % count:
-        raise ValueError(
-            f"--psf is given {len(files)} times for {count} views; give it once for "
-            f"all, or for every view once, or once per channel."
-        )
-    share = max(len(files) // count, 1)
-    parts = [files[i * share : (i + 1) * share] or files for i in range(count)]
-    return [PsfSource(files=part, optics=optics, energy=energy) for part in parts]
-
-
-def _checked(poses: str, refine: bool, smooth: float, watch: Path | None) -> str:
-    from .._core._check import check_choice
-    from ..fusion import POSES
-
-    if not smooth >= 0:
-        raise ValueError(f"--smooth is {smooth}; 0 or more time points are needed.")
-    if smooth > 0 and watch is not None:
-        raise ValueError("--smooth needs all time points; leave it out with --watch.")
-    if smooth > 0 and poses == "once":
-        raise ValueError("--smooth has nothing to smooth with --poses once.")
-    return check_choice("--poses", poses, POSES)
-
-
-def _iterations(given: int | None, back_projector: str, update: str) -> int:
-    if given is not None:
-        return given
-    slow = back_projector in ("matched", "compound") or update == "compound"
-    return MATCHED_ITERATIONS if slow else UNMATCHED_ITERATIONS
-
-
-def _check_channel(frames: Frames, channel: int) -> None:
-    if not 0 <= channel < frames.channels:
-        raise ValueError(f"--channel is {channel}; there are {frames.channels}.")
-
-
-def _sizes(frames: Frames) -> dict[str, Any]:
-    """Voxel sizes for `jaxdecon.fuse`, where the files say them."""
-    sizes = [image.voxel_size for image in frames.sample]
-    if any(None in size for size in sizes):
-        say("voxel sizes not complete: taken as alike, and as cubes")
-        return {}
-    return {"voxel_sizes": sizes, "psf_voxel_sizes": [min(sizes[0])] * len(sizes)}
-
-
-def _poses(frames: Frames, matrices, turns) -> dict[str, Any]:
-    """Given poses, or rough ones."""
-    from .. import io
-    from ..geometry import turned
-
-    first, *others = frames.sample
-    if matrices and turns:
-        raise ValueError("give --matrix or --turn, not both.")
-    for name, given in (("--matrix", matrices), ("--turn", turns)):
-        if given and len(given) != len(others):
-            raise ValueError(
-                f"{name} is given {len(given)} times for {len(others) + 1} views; once "
-                f"for every view but the first is needed."
-            )
-    known = None not in first.voxel_size
-    if matrices:
-        sizes = [i.voxel_size if known else None for i in frames.sample]
-        found = [
-            io.read_matrix(path, fixed_voxel_size=sizes[0], moving_voxel_size=size)
-            for path, size in zip(matrices, sizes[1:], strict=True)
-        ]
-        return {"matrices": [np.eye(4), *found]}
-    if not turns:
-        return {}
-    rough = [
-        turned(
-            angle,
-            shape=first.volume_shape,
-            to_shape=other.volume_shape,
-            voxel_size=first.known_voxel_size if known else None,
-            to_voxel_size=other.known_voxel_size if known else None,
-        )
-        for angle, other in zip(turns, others, strict=True)
-    ]
-    return {"initial": [None, *rough]}
 
 
 def _write(job: FuseJob, targets: dict, convert: Convert, overwrite: bool) -> None:
