@@ -107,10 +107,19 @@ def view_problem(views: tuple[View, ...], shape: Shape, boundary: str) -> Proble
 def back_projectors(
     views: tuple[View, ...], shape: Shape, boundary: str
 ) -> tuple[LinearOperator, ...] | None:
-    """From images to the object, one per view; None if all are matched."""
-    if all(view.kernel is None for view in views):
+    """From images to the object, one per view; None if all are matched on one grid.
+
+    Spline sampling has small negative weights. Given as back projector, its adjoint is
+    normalised with the care that such need where a voxel is hardly seen.
+    """
+    if all(view.kernel is None and (view.on_grid or view.linear) for view in views):
         return None
-    return tuple(view.back_projector(shape, boundary) for view in views)
+    return tuple(
+        view.operator(shape, boundary).T
+        if view.kernel is None
+        else view.back_projector(shape, boundary)
+        for view in views
+    )
 
 
 def turned_psfs(psfs, scene: Scene, voxel_sizes, psf_voxel_sizes) -> list[jax.Array]:
