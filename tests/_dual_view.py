@@ -24,11 +24,9 @@ def make(shift=(1.6, -2.3, 0.7), turn=(0.02, -0.03, 0.01), photons=400, seed=0):
     places = np.stack([rng.uniform(6, n - 7, 90) for n in SHAPE], 1)
     heights = rng.uniform(0.2, 1, len(places))
     centre = (np.array(SHAPE) - 1) / 2
-    zero = Transform.identity("rigid", centre)
     pose = Transform(
         parameters=np.array([*turn, *shift], np.float32), centre=centre, model="rigid"
     )
-    assert zero.parameters.shape == pose.parameters.shape
     matrix = np.asarray(pose.matrix, float)
     psfs = [
         np.asarray(jd.psf.gaussian((25, 13, 13), (LONG, SHORT, SHORT))),

@@ -97,7 +97,6 @@ def test_compound_kernels_are_those_of_the_formula():
         whole.append(np.pad(psf, [(g, g) for g in gap]))
     flip = (slice(None, None, -1),) * 3
     for v, w in ((0, 1), (1, 0)):
-        virtual = scipy.signal.convolve(whole[v][flip], whole[w], mode="same")
         far = scipy.signal.convolve(
             scipy.signal.convolve(whole[v][flip], whole[w]), whole[w][flip]
         )
@@ -106,7 +105,6 @@ def test_compound_kernels_are_those_of_the_formula():
             for s, n in zip(far.shape, size, strict=True)
         )
         expected = whole[v][flip] * far[middle]
-        assert virtual.shape == expected.shape
         expected = (expected / expected.sum())[flip]
         np.testing.assert_allclose(kernels[v], expected, atol=1e-6)
 

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ._console import say
 from ._fuse_frames import Frames, match, read_frames
 from ._fuse_job import Convert, FuseJob, origin_of
@@ -148,8 +150,6 @@ class Watch:
         return None
 
     def _image(self, frames: Frames, job: FuseJob, volumes: Sequence[Any]) -> Any:
-        import numpy as np
-
         from .. import io
 
         first = frames.sample[0]

@@ -61,8 +61,10 @@ class View:
 
     def back_projector(self, shape: Shape, boundary: str) -> LinearOperator:
         """From the view to the object, with the kernel in place of the PSF."""
+        if self.kernel is None:
+            return self.operator(shape, boundary).T
         blur = Convolution.from_psf(self.psf, shape, boundary=boundary)
-        back = blur.back_projection(self.psf if self.kernel is None else self.kernel)
+        back = blur.back_projection(self.kernel)
         recorded = Weight(values=self.weight, domain=self.data.shape)
         if self.on_grid:
             return back @ recorded
@@ -114,12 +116,7 @@ def back_projectors(
     """
     if all(view.kernel is None and (view.on_grid or view.linear) for view in views):
         return None
-    return tuple(
-        view.operator(shape, boundary).T
-        if view.kernel is None
-        else view.back_projector(shape, boundary)
-        for view in views
-    )
+    return tuple(view.back_projector(shape, boundary) for view in views)
 
 
 def turned_psfs(psfs, scene: Scene, voxel_sizes, psf_voxel_sizes) -> list[jax.Array]:
