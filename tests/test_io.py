@@ -202,10 +202,10 @@ def test_ome_zarr_is_sharded_with_a_pyramid_that_other_readers_accept(tmp_path):
 
 
 def test_odd_sizes_in_the_pyramid_average_what_is_there():
-    from jaxdecon.io import _zarr
+    from jaxdecon.io._pyramid import bin_volume
 
     data = np.arange(5.0, dtype=np.float32)[None]
-    binned = _zarr._bin(data, (1, 2))
+    binned = bin_volume(data, (1, 2))
     np.testing.assert_allclose(binned, [[0.5, 2.5, 4.0]])
 
 

@@ -29,7 +29,7 @@ def atomic_target(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
         yield partial
-        _move_into_place(partial, path)
+        move_into_place(partial, path)
     except OSError as error:
         if error.errno is not None or type(error) is not OSError:
             raise
@@ -57,7 +57,8 @@ def check_target(path: Path, *, overwrite: bool = False) -> None:
         )
 
 
-def _move_into_place(partial: Path, path: Path) -> None:
+def move_into_place(partial: Path, path: Path) -> None:
+    """Give a finished file or folder its name, in place of what has it."""
     if not (path.is_dir() or partial.is_dir()):
         partial.replace(path)
         return

@@ -12,6 +12,7 @@ import numpy as np
 import tifffile
 import zarr
 
+from ._grid import expand
 from ._image import AXES, Image, Lazy
 from ._units import in_micrometres, in_seconds
 
@@ -92,15 +93,17 @@ class _LazyTiff(Lazy):
         self.path, self.shape, self.dtype = path, shape, dtype
 
     def __getitem__(self, index: Any) -> np.ndarray:
-        with tifffile.TiffFile(self.path) as tiff:
-            store = tiff.series[0].aszarr(level=0)
-            try:
-                array = zarr.open_array(store, mode="r")
-                return np.asarray(array[index])
-            except Exception as error:  # whatever the decoders of 30 formats raise
-                raise ValueError(f"{self.path} cannot be decoded: {error}.") from error
-            finally:
-                store.close()
+        if not self.path.exists():
+            raise FileNotFoundError(f"{self.path} is not there any more.")
+        try:
+            with tifffile.TiffFile(self.path) as tiff:
+                store = tiff.series[0].aszarr(level=0)
+                try:
+                    return np.asarray(zarr.open_array(store, mode="r")[index])
+                finally:
+                    store.close()
+        except Exception as error:  # whatever the decoders of 30 formats raise
+            raise ValueError(f"{self.path} cannot be decoded: {error}.") from error
 
 
 def _metadata(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> dict:
@@ -264,13 +267,12 @@ class _Transposed(Lazy):
 
     def __init__(self, data: Any, order: Sequence[int]):
         self._data, self._order = data, tuple(order)
+        self.path = getattr(data, "path", None)
         self.shape = tuple(data.shape[i] for i in order)
         self.dtype = data.dtype
 
     def __getitem__(self, index: Any) -> np.ndarray:
-        index = index if isinstance(index, tuple) else (index,)
-        if any(i is Ellipsis for i in index):
-            return np.transpose(np.asarray(self._data[...]), self._order)[index]
+        index = expand(index, self.shape)
         source: list[Any] = [slice(None)] * len(self.shape)
         for target, position in enumerate(index):
             source[self._order[target]] = position

@@ -1,0 +1,50 @@
+"""Pyramids: ever coarser copies of an image, by means."""
+
+import numpy as np
+
+from ._image import Image
+
+SMALLEST_LEVEL = 64
+"""The pyramid ends once no axis is longer."""
+
+
+def pyramid_steps(image: Image) -> list[tuple[int, ...]]:
+    """Voxels of the full image per voxel of every level.
+
+    Every level halves the axes that are still sampled finest, so that voxels become
+    isotropic on the way.
+    """
+    size = np.array([s or 1.0 for s in image.voxel_size])
+    step = np.ones(len(size), int)
+    shape = np.array(image.volume_shape)
+    steps = [tuple(step)]
+    while (shape // step).max() > SMALLEST_LEVEL:
+        current = size * step
+        halve = (current <= 1.5 * current.min()) & (shape // step > 1)
+        if not halve.any():
+            halve = shape // step > 1
+        step = step * np.where(halve, 2, 1)
+        steps.append(tuple(step))
+    return [tuple(int(s) for s in step) for step in steps]
+
+
+def level_shape(image: Image, step: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(-(-n // s) for n, s in zip(image.volume_shape, step, strict=True))
+
+
+def bin_volume(volume: np.ndarray, factors) -> np.ndarray:
+    """Mean over blocks; incomplete blocks at the end average what they have."""
+    if all(f == 1 for f in factors):
+        return volume
+    total = volume.astype(np.float64 if volume.dtype.itemsize > 4 else np.float32)
+    for axis, factor in enumerate(factors):
+        if factor == 1:
+            continue
+        n = total.shape[axis]
+        starts = np.arange(0, n, factor)
+        count = np.minimum(starts + factor, n) - starts
+        shape = [-1 if a == axis else 1 for a in range(total.ndim)]
+        total = np.add.reduceat(total, starts, axis) / count.reshape(shape)
+    if volume.dtype.kind in "iu":
+        total = np.rint(total)
+    return total.astype(volume.dtype)
