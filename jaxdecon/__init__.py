@@ -25,8 +25,9 @@ from .registration import register as register
 if TYPE_CHECKING:
     from . import io as io
     from . import report as report
+    from . import volumes as volumes
 
-_ON_FIRST_USE = ("io", "report")
+_ON_FIRST_USE = ("io", "report", "volumes")
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,138 @@
+"""What has to be the same for all blocks, or their faces show: measured on a few."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._core._sum import total
+from ..deconvolution import estimate_background
+from ._blocks import Block, BlockGrid, Shape
+from ._deconvolve_blocks import Deconvolve, Method, Optics, block_problem
+from ._programs import program
+from ._source import Source
+
+LOOKS, EDGE = 27, 64
+"""Places per volume that are looked at, spread evenly, and the edge of each."""
+SAMPLED = 3
+"""Blocks, the brightest of those, on which scales and momenta are measured."""
+
+
+def sample_backgrounds(source: Source) -> tuple[float, ...]:
+    """The level of the darkest parts of every channel, in its first volume."""
+    found = []
+    for channel in range(source.image.sizes.get("c", 1)):
+        index = _first_index(source, channel)
+        parts = [source.read(index, region) for region in _looks(source.shape)]
+        parts = [part for part in parts if np.ptp(part) > 0]
+        found.append(estimate_background(np.stack(parts)) if parts else 0.0)
+    return tuple(found)
+
+
+def agreed(operation: Deconvolve, grid: BlockGrid, *, restore_flux: bool) -> Deconvolve:
+    """The operation with scales and momenta that all its blocks share.
+
+    An unmatched back projector gains or loses some per cent of the light, and how far
+    acceleration extrapolates depends on all voxels of a volume. Measured in each block
+    alone, either would differ from that of its neighbours.
+
+    Args:
+        operation: without them.
+        grid: its blocks.
+        restore_flux: whether to measure scales.
+    """
+    optics = []
+    for channel, one in enumerate(operation.optics):
+        if (restore_flux and one.kernel is not None) or operation.method.accelerated:
+            images = _bright(operation, grid, channel)
+            if restore_flux and one.kernel is not None:
+                one = with_scales(one, images, operation.method)
+            if operation.method.accelerated:
+                one = with_momenta(one, images, operation.method)
+        optics.append(one)
+    return dataclasses.replace(operation, optics=tuple(optics))
+
+
+def with_scales(optics: Optics, images: Sequence[Any], method: Method) -> Optics:
+    """Optics with the scales that keep the light of some images taken together."""
+    scales: list[float] = []
+    plain = dataclasses.replace(method, accelerated=False)
+    while len(scales) < method.iterations:
+        known = dataclasses.replace(optics, scales=np.float32([*scales, 1.0]))
+        step = dataclasses.replace(plain, iterations=len(scales) + 1)
+        recorded, predicted = np.sum(
+            [program(light, i, known, method=step)(i, known) for i in images], 0
+        )
+        usable = recorded > 0 and predicted > 0
+        scales.append(float(recorded / predicted) if usable else 1.0)
+    return dataclasses.replace(optics, scales=np.float32(scales))
+
+
+def with_momenta(optics: Optics, images: Sequence[Any], method: Method) -> Optics:
+    """Optics with the mean of the momenta that some images find for themselves."""
+    found = [program(momenta, i, optics, method=method)(i, optics) for i in images]
+    return dataclasses.replace(optics, momenta=np.mean(found, 0, dtype=np.float32))
+
+
+def light(image: jax.Array, optics: Optics, *, method: Method) -> jax.Array:
+    """The light in an image, and what its last estimate predicts."""
+    problem, scheme = block_problem(image, optics, method)
+    state = scheme.init(problem)
+    for _ in range(method.iterations):
+        state = scheme.update(problem, state)
+    predicted = problem.operator(state.estimate)
+    return jnp.stack([total(problem.excess), total(predicted)])
+
+
+def momenta(image: jax.Array, optics: Optics, *, method: Method) -> jax.Array:
+    """How far an image's own acceleration extrapolates, after every update."""
+    problem, scheme = block_problem(image, optics, method)
+
+    def step(state, _):
+        state = scheme.update(problem, state)
+        return state, state.momentum
+
+    return jax.lax.scan(step, scheme.init(problem), length=method.iterations)[1]
+
+
+def _bright(operation: Deconvolve, grid: BlockGrid, channel: int) -> list[np.ndarray]:
+    """The images of the brightest blocks of a channel, among some."""
+    index = _first_index(operation.source, channel)
+    first = int(np.ravel_multi_index(index, grid.leading)) if index else 0
+    per_volume = int(np.prod(grid.counts))
+    chosen = np.unique(np.linspace(0, per_volume - 1, LOOKS).astype(int))
+    blocks = [grid[first * per_volume + int(i)] for i in chosen]
+    blocks.sort(key=lambda b: -float(_centre(operation.source, b).mean()))
+    return [operation.read(b) for b in blocks[:SAMPLED]]
+
+
+def _centre(source: Source, block: Block) -> np.ndarray:
+    middles = [(a + b) // 2 for a, b in block.core]
+    sizes = [min(EDGE, b - a) for a, b in block.core]
+    region = tuple(
+        (m - s // 2, m - s // 2 + s) for m, s in zip(middles, sizes, strict=True)
+    )
+    return source.read(block.index, region)
+
+
+def _first_index(source: Source, channel: int) -> Shape:
+    """The leading index of a channel's first volume."""
+    axes = source.image.axes[: len(source.leading)]
+    return tuple(channel if axis == "c" else 0 for axis in axes)
+
+
+def _looks(shape: Shape) -> list[tuple[tuple[int, int], ...]]:
+    """Regions of `EDGE` voxels, evenly spread over a volume."""
+    per_axis = [
+        sorted({round(s) for s in np.linspace(0, max(n - EDGE, 0), 3)}) for n in shape
+    ]
+    grids = np.stack(np.meshgrid(*per_axis, indexing="ij"), -1).reshape(-1, len(shape))
+    return [
+        tuple(
+            (int(a), min(int(a) + EDGE, n)) for a, n in zip(start, shape, strict=True)
+        )
+        for start in grids
+    ]

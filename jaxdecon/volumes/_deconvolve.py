@@ -1,0 +1,242 @@
+"""Deconvolve a volume larger than memory."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .._core._check import check_choice, check_count, check_psf
+from ..deconvolution import Likelihood, Poisson, Prior
+from ..deconvolution._compose import STARTS
+from ..deconvolution._inputs import back_projection_kernel, warn_about_psf
+from ..deconvolution._priors import check_prior
+from ..operators import BOUNDARIES
+from ._agree import agreed, sample_backgrounds
+from ._deconvolve_blocks import Deconvolve, Method, Optics, digest
+from ._halo import Halo, deconvolution_halo
+from ._outcome import Progress, Run
+from ._plan import Plan
+from ._run import Job, Options, run
+from ._source import Source
+from ._targets import make_target, target_path
+
+
+def deconvolve(
+    source: Any,
+    target: Any,
+    psf: ArrayLike | Sequence[ArrayLike],
+    *,
+    iterations: int,
+    block: str | int | Sequence[int] = "auto",
+    engine: Any = None,
+    resume: bool = True,
+    overwrite: bool = False,
+    halo: Halo = "auto",
+    memory: float | None = None,
+    dry_run: bool = False,
+    skip_below: float | None = None,
+    back_projector: str | ArrayLike = "matched",
+    background: str | float | Sequence[float] = 0.0,
+    boundary: str = "extend",
+    init: str = "image",
+    restore_flux: bool = False,
+    accelerated: bool = False,
+    prior: Prior | None = None,
+    likelihood: Likelihood | None = None,
+    alpha: ArrayLike | None = 0.05,
+    beta: ArrayLike | None = None,
+    order: ArrayLike = 10,
+    resolution: str | Sequence[float] = "fwhm",
+    dtype: str = "float32",
+    scale: float = 1.0,
+    checksums: bool = False,
+    show_plan: Callable[[Plan], None] | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Run | Plan:
+    """Deconvolve an image of any size by Richardson-Lucy, block by block, to a file.
+
+    Every block is computed together with a halo, and equals the same part of the
+    deconvolved whole to within 1e-3 of its maximum. What depends on the whole image
+    (background, amount of light, acceleration) is measured on a few bright blocks and
+    is the same for all, so that their faces do not show. A killed run is taken up
+    again by the same call, and ends with the same bytes.
+
+    Args:
+        source: a path (`io.read`), a Zarr array, an `Image` or an array; (z, y, x) or
+            (y, x), with channels and time points before.
+        target: a path that ends in .ome.zarr (or .zarr), or a Zarr array of the
+            source's shape, which is written to in place.
+        psf: centred on n // 2; divided by its sum. One for all channels, or a list.
+        iterations: of every block, the same.
+        block: shape of a block without halo, whole shards of the target; "auto": as
+            large as memory allows, up to 2^27 voxels with halo.
+        engine: None: this process, on its first device; `Workers`: several processes,
+            one per device; a `dask.distributed.Client`, or the address of a scheduler.
+        resume: go on where an earlier call was stopped; False: begin anew.
+        overwrite: replace a target that is there, once the new one is complete.
+        halo: voxels around a block, one number or one per axis; "auto": two to six
+            radii of the PSF, by the number of iterations; "exact": as far as anything
+            can reach.
+        memory: bytes of the device that may be used; None: 60 % of what is free.
+        dry_run: return the plan alone; `print` shows it.
+        skip_below: blocks whose image nowhere reaches it are written as 0. Where the
+            source has a pyramid it is looked for there, and they are not even read;
+            a coarse voxel is the mean of many. None: blocks that are constant.
+        back_projector: as for `richardson_lucy`.
+        background: in the image's units, one for all channels or one for each; "auto":
+            the level of the darkest parts of every channel.
+        boundary: beyond the volume: "extend", "reflect" or "edge".
+        init: "image" or "constant".
+        restore_flux: let the result predict as much light as was recorded.
+        accelerated: extrapolate between updates.
+        prior: penalty on the object.
+        likelihood: of the noise; None: `Poisson()`.
+        alpha: see `jaxdecon.back_projector`; as `beta`, `order` and `resolution`.
+        beta: see `jaxdecon.back_projector`.
+        order: see `jaxdecon.back_projector`.
+        resolution: see `jaxdecon.back_projector`.
+        dtype: of the result; values that do not fit are an error.
+        scale: factor on the result.
+        checksums: write SHA256SUMS of all files of the result into the journal.
+        show_plan: called with the plan before the first block.
+        progress: called with a `Progress` after every block.
+
+    Returns:
+        A `Run`; with `dry_run` the `Plan`.
+
+    Raises:
+        ValueError: unusable options or data; a journal that belongs to another run
+            (`RunRefused`), or a run that is under way.
+        FileExistsError: the target is there.
+        MemoryError: not even the smallest block fits.
+        BlocksFailed: some blocks could not be done; the rest are.
+        OSError: disk full, source gone; what is done stays done.
+
+    Example:
+        >>> import tempfile, pathlib, numpy as np, jaxdecon as jd
+        >>> image = np.random.default_rng(0).poisson(20, (32, 48, 48)).astype("uint16")
+        >>> psf = jd.psf.gaussian((9, 9, 9), 3.0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     target = pathlib.Path(folder) / "sharp.ome.zarr"
+        ...     run = jd.volumes.deconvolve(image, target, psf, iterations=3, block=32)
+        ...     jd.io.read(target).shape, run.blocks
+        ((32, 48, 48), 4)
+    """
+    check_count("iterations", iterations, 1)
+    check_choice("boundary", boundary, [b for b in BOUNDARIES if b != "periodic"])
+    check_choice("init", init, STARTS)
+    opened = Source(source)
+    ndim = len(opened.shape)
+    check_prior(prior, ndim)
+    psfs = [_psf(p, ndim) for p in _per_channel("psf", psf, opened)]
+    options = {"alpha": alpha, "beta": beta, "order": order, "resolution": resolution}
+    kernels = [back_projection_kernel(p, back_projector, **options) for p in psfs]
+    levels = _backgrounds(background, opened)
+    noise = Poisson() if likelihood is None else likelihood
+    reach = np.max(
+        [
+            deconvolution_halo(halo, p, k, iterations)
+            for p, k in zip(psfs, kernels, strict=True)
+        ],
+        0,
+    )
+    count = max(len(psfs), len(levels or psfs))
+    operation = Deconvolve(
+        source=opened,
+        optics=tuple(
+            Optics(
+                psf=np.asarray(psfs[i % len(psfs)]),
+                kernel=_array(kernels[i % len(kernels)]),
+                background=np.float32(0 if levels is None else levels[i % len(levels)]),
+                likelihood=noise,
+                prior=prior,
+            )
+            for i in range(count)
+        ),
+        method=Method(
+            iterations=iterations,
+            boundary=boundary,
+            accelerated=accelerated,
+            start=init,
+        ),
+        halo=tuple(int(n) for n in reach),
+        skip_below=skip_below,
+    )
+    request = {
+        "iterations": iterations,
+        "boundary": boundary,
+        "accelerated": accelerated,
+        "init": init,
+        "restore_flux": restore_flux,
+        "halo": list(operation.halo),
+        "psf": digest(psfs),
+        "back_projector": digest(kernels),
+        "background": "auto" if levels is None else list(levels),
+        "noise": digest([noise, prior]),
+    }
+
+    def prepare(operation: Deconvolve, grid: Any) -> Deconvolve:
+        if levels is None:
+            operation = operation.with_backgrounds(sample_backgrounds(opened))
+        return agreed(operation, grid, restore_flux=restore_flux)
+
+    job = Job(
+        operation=operation,
+        target=make_target(target, opened.image, opened.shape, dtype, scale),
+        path=target_path(target),
+        sources=(opened,),
+        request=request,
+        prepare=prepare,
+    )
+    return run(
+        job,
+        Options(
+            block=block,
+            engine=engine,
+            memory=memory,
+            resume=resume,
+            overwrite=overwrite,
+            dry_run=dry_run,
+            checksums=checksums,
+            skip_below=skip_below,
+            show_plan=show_plan,
+            progress=progress,
+        ),
+    )
+
+
+def _psf(psf: ArrayLike, ndim: int) -> Any:
+    """A PSF with unit sum, of as many axes as the volume (which may be one plane)."""
+    psf = np.asarray(psf)
+    psf = psf[None] if (psf.ndim, ndim) == (2, 3) else psf
+    checked = check_psf("psf", psf, ndim).astype(np.float32)
+    warn_about_psf(checked)
+    return checked / checked.sum()
+
+
+def _per_channel(name: str, values: Any, source: Source) -> list[Any]:
+    """One value for all channels, or one for each."""
+    given = list(values) if isinstance(values, list | tuple) else [values]
+    channels = source.image.sizes.get("c", 1)
+    if len(given) not in (1, channels):
+        raise ValueError(
+            f"there are {len(given)} of `{name}` and {channels} channels; one for all, "
+            f"or one for each, is needed."
+        )
+    return given
+
+
+def _backgrounds(background: Any, source: Source) -> tuple[float, ...] | None:
+    """Per channel, or one for all; None if they are to be measured."""
+    if isinstance(background, str):
+        check_choice("background", background, ("auto",))
+        return None
+    found = [float(b) for b in _per_channel("background", background, source)]
+    if not all(np.isfinite(b) and b >= 0 for b in found):
+        raise ValueError(f"`background` is {background}; zero or more is needed.")
+    return tuple(found)
+
+
+def _array(kernel: Any) -> np.ndarray | None:
+    return None if kernel is None else np.asarray(kernel)

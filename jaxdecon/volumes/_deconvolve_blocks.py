@@ -1,0 +1,288 @@
+"""Richardson-Lucy as an operation on blocks."""
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._core._pytree import pytree
+from ..deconvolution import Accelerated, Likelihood, Poisson, Problem, RichardsonLucy
+from ..deconvolution import memory_needed as model_of_memory
+from ..deconvolution._driver import estimate
+from ..deconvolution._scheme import Scheme, with_estimate
+from ..operators import Convolution
+from ._blocks import Block, Shape
+from ._operation import Operation
+from ._programs import program, program_bytes
+from ._source import Source
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Method:
+    """What is compiled into the program of every block.
+
+    Attributes:
+        iterations: of every block, the same.
+        boundary: beyond what a block reads.
+        accelerated: whether to extrapolate.
+        start: "image" or "constant".
+    """
+
+    iterations: int
+    boundary: str = "extend"
+    accelerated: bool = False
+    start: str = "image"
+
+
+@pytree
+class Optics:
+    """What a channel is deconvolved with.
+
+    Attributes:
+        psf: with unit sum.
+        kernel: back projector with unit sum; None: matched.
+        background: in the image's units.
+        scales: factors on the estimate after every iteration; None: none.
+        momenta: how far `Accelerated` extrapolates; None: each block finds its own.
+        likelihood: of the noise.
+        prior: penalty on the object; None: none.
+    """
+
+    psf: Any
+    kernel: Any = None
+    background: Any = 0.0
+    scales: Any = None
+    momenta: Any = None
+    likelihood: Likelihood = Poisson()
+    prior: Any = None
+
+
+@pytree
+class ScaledState:
+    """State of `Scaled`.
+
+    Attributes:
+        inner: state of the wrapped scheme.
+        count: updates done.
+    """
+
+    inner: Any
+    count: jax.Array
+
+    @property
+    def estimate(self) -> jax.Array:
+        """The object so far."""
+        return self.inner.estimate
+
+
+@pytree
+class Scaled:
+    """Scale the estimate after every update by factors known before.
+
+    Attributes:
+        scheme: the scheme whose estimates are scaled.
+        factors: one per update.
+    """
+
+    scheme: Scheme
+    factors: jax.Array
+
+    def init(self, problem: Problem) -> ScaledState:
+        """The wrapped scheme's start."""
+        return ScaledState(inner=self.scheme.init(problem), count=jnp.asarray(0))
+
+    def update(self, problem: Problem, state: ScaledState) -> ScaledState:
+        """Update, then scale."""
+        inner = self.scheme.update(problem, state.inner)
+        inner = with_estimate(inner, inner.estimate * self.factors[state.count])
+        return ScaledState(inner=inner, count=state.count + 1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Deconvolve(Operation):
+    """Deconvolve a block with a PSF.
+
+    Attributes:
+        source: of the image.
+        optics: of every channel, or one for all.
+        method: how.
+        halo: voxels around a block.
+        skip_below: a block whose image nowhere reaches it is empty; None: one that is
+            constant.
+    """
+
+    source: Source
+    optics: tuple[Optics, ...]
+    method: Method
+    halo: Shape
+    skip_below: float | None = None
+
+    name = "deconvolve"
+
+    @property
+    def leading(self) -> Shape:
+        """Sizes of the source's leading axes."""
+        return self.source.leading
+
+    @property
+    def shape(self) -> Shape:
+        """Of one volume."""
+        return self.source.shape
+
+    def read(self, block: Block) -> np.ndarray:
+        """The image in the block and its halo.
+
+        Raises:
+            ValueError: NaN, or negative values where there can be none.
+        """
+        data = self.source.read(block.index, block.read)
+        if data.dtype.kind == "f" and not np.isfinite(data).all():
+            raise ValueError(
+                f"the image has NaN or infinite values in block {block.name}; finite "
+                f"values are needed."
+            )
+        if isinstance(self.optics[0].likelihood, Poisson) and data.min() < 0:
+            raise ValueError(
+                f"the image has negative values in block {block.name}, down to "
+                f"{data.min():.6g}: leave the camera offset in the data and pass it as "
+                f"`background`."
+            )
+        return data
+
+    def is_empty(self, block: Block, inputs: np.ndarray) -> bool:
+        """Whether the image nowhere rises above nothing."""
+        if self.skip_below is not None:
+            return bool(inputs.max() < self.skip_below)
+        return bool(inputs.max() == inputs.min())
+
+    def compute(self, block: Block, inputs: Any) -> jax.Array:
+        """The deconvolved image in the block and its halo."""
+        optics = self.of_channel(block.index)
+        return program(deconvolve_block, inputs, optics, method=self.method)(
+            inputs, optics
+        )
+
+    def dark_level(self) -> Any:
+        """A coarse level of the source's pyramid."""
+        return self.source.coarse()
+
+    def shared(self) -> Mapping[str, Any]:
+        """Backgrounds, scales and momenta."""
+        return {
+            "background": [float(one.background) for one in self.optics],
+            "scales": [as_list(one.scales) for one in self.optics],
+            "momenta": [as_list(one.momenta) for one in self.optics],
+        }
+
+    def with_shared(self, shared: Mapping[str, Any] | None) -> "Deconvolve":
+        """The operation with what an earlier run has measured."""
+        if shared is None:
+            return self
+        values = (shared[key] for key in ("background", "scales", "momenta"))
+        optics = [
+            dataclasses.replace(
+                self.optics[i % len(self.optics)],
+                background=np.float32(background),
+                scales=as_array(scales),
+                momenta=as_array(momenta),
+            )
+            for i, (background, scales, momenta) in enumerate(zip(*values, strict=True))
+        ]
+        return dataclasses.replace(self, optics=tuple(optics))
+
+    def with_backgrounds(self, levels: Sequence[float]) -> "Deconvolve":
+        """The operation with a background for every channel."""
+        optics = tuple(
+            dataclasses.replace(self.optics[i % len(self.optics)], background=b)
+            for i, b in enumerate(np.float32(levels))
+        )
+        return dataclasses.replace(self, optics=optics)
+
+    def of_channel(self, index: Shape) -> Optics:
+        """The optics for an index of the leading axes."""
+        image = self.source.image
+        channel = dict(zip(image.axes, index, strict=False)).get("c", 0)
+        return self.optics[channel if len(self.optics) > 1 else 0]
+
+    def memory(self, block: Block) -> tuple[int, int]:
+        """Bytes on device and host that a block takes, by a model."""
+        voxels = math.prod(block.read_shape)
+        itemsize = self.source.image.dtype.itemsize
+        device = model_of_memory(
+            block.read_shape,
+            self.optics[0].psf.shape,
+            boundary=self.method.boundary,
+            matched=self.optics[0].kernel is None,
+            accelerated=self.method.accelerated,
+        )
+        return device + itemsize * voxels, max(itemsize, 4) * voxels
+
+    def measured_memory(self, block: Block) -> int | None:
+        """Bytes on the device that the compiled program of a block takes."""
+        image = jax.ShapeDtypeStruct(block.read_shape, self.source.image.dtype)
+        compiled = program(
+            deconvolve_block, image, self.of_channel(block.index), method=self.method
+        )
+        return program_bytes(compiled)
+
+    def bytes_to_read(self, block: Block) -> int:
+        """Bytes of the image in the block and its halo."""
+        return self.source.image.dtype.itemsize * math.prod(block.read_shape)
+
+
+def deconvolve_block(image: jax.Array, optics: Optics, *, method: Method) -> jax.Array:
+    """One block, as `richardson_lucy` does it."""
+    problem, scheme = block_problem(image, optics, method)
+    found = estimate(problem, scheme, iterations=method.iterations)
+    return problem.operator.image_region(found)
+
+
+def block_problem(
+    image: jax.Array, optics: Optics, method: Method
+) -> tuple[Problem, Scheme]:
+    """What is solved for one block, and how."""
+    image = image.astype(jnp.float32)
+    operator = Convolution.from_psf(optics.psf, image.shape, boundary=method.boundary)
+    kernel = optics.kernel
+    scheme: Scheme = RichardsonLucy(
+        back_projector=None if kernel is None else operator.back_projection(kernel),
+        prior=optics.prior,
+        start=method.start,
+    )
+    if optics.scales is not None:
+        scheme = Scaled(scheme=scheme, factors=optics.scales)
+    if method.accelerated:
+        scheme = Accelerated(scheme=scheme, momenta=optics.momenta)
+    problem = Problem(
+        data=image,
+        operator=operator,
+        background=optics.background,
+        likelihood=optics.likelihood,
+    )
+    return problem, scheme
+
+
+def as_list(values: Any) -> list[float] | None:
+    """Numbers for JSON, exactly."""
+    return None if values is None else [float(v) for v in values]
+
+
+def as_array(values: Any) -> np.ndarray | None:
+    """Numbers from JSON."""
+    return None if values is None else np.asarray(values, np.float32)
+
+
+def digest(tree: Any) -> str:
+    """A hash of all arrays in a pytree, and of what else it is made of."""
+    leaves, structure = jax.tree.flatten(tree)
+    found = hashlib.sha256(str(structure).encode())
+    for leaf in leaves:
+        array = np.ascontiguousarray(leaf)
+        found.update(f"{array.shape} {array.dtype}".encode())
+        found.update(array.tobytes())
+    return found.hexdigest()[:16]
