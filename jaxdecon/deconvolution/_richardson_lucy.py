@@ -141,8 +141,9 @@ class RichardsonLucy:
             least = UNMATCHED_SENSITIVITY
         # What a voxel in the middle of the field has; the maximum would do, but has
         # no derivative where many voxels tie.
-        typical = total(sensitivity**2) / total(sensitivity)
-        return 1 / jnp.maximum(sensitivity, least * typical)
+        tiny = jnp.finfo(sensitivity.dtype).tiny  # where nothing is seen at all
+        typical = total(sensitivity**2) / jnp.maximum(total(sensitivity), tiny)
+        return 1 / jnp.maximum(sensitivity, jnp.maximum(least * typical, tiny))
 
 
 def _flat(estimate: jax.Array) -> jax.Array:

@@ -7,7 +7,9 @@ import jax.numpy as jnp
 
 
 def with_dark_noise(
-    images: Sequence[jax.Array], backgrounds: Sequence[jax.Array]
+    images: Sequence[jax.Array],
+    backgrounds: Sequence[jax.Array],
+    known: Sequence[jax.Array] | None = None,
 ) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
     """Views on a background of photons that is as noisy as their dark voxels are.
 
@@ -21,12 +23,15 @@ def with_dark_noise(
     Args:
         images: the views.
         backgrounds: of each, a number or an array that broadcasts against it.
+        known: of each, the variance of dark voxels; None: measured.
 
     Returns:
         Data and backgrounds for the likelihood `Poisson`.
     """
     excess = [y - b for y, b in zip(images, backgrounds, strict=True)]
-    noise = tuple(jax.lax.stop_gradient(_below_zero(y)) for y in excess)
+    if known is None:
+        known = [jax.lax.stop_gradient(_below_zero(y)) for y in excess]
+    noise = tuple(known)
     return tuple(y + s for y, s in zip(excess, noise, strict=True)), noise
 
 

@@ -85,18 +85,25 @@ class Blurs:
     kernels: tuple[jax.Array, ...] | None
 
 
-def view_problem(views: tuple[View, ...], shape: Shape, boundary: str) -> Problem:
+def view_problem(
+    views: tuple[View, ...],
+    shape: Shape,
+    boundary: str,
+    *,
+    noise: Sequence[jax.Array] | None = None,
+) -> Problem:
     """The views as one problem; what has no weight is taken to be explained.
 
     Args:
         views: with PSFs of one shape.
         shape: of the object's grid.
         boundary: as for `Convolution.from_psf`.
+        noise: variance of the dark voxels of every view; None: measured.
     """
     none = [jnp.zeros(())] * len(views)
-    recorded, noise = with_dark_noise([v.data for v in views], none)
+    recorded, levels = with_dark_noise([v.data for v in views], none, noise)
     data, backgrounds = [], []
-    for view, y, s in zip(views, recorded, noise, strict=True):
+    for view, y, s in zip(views, recorded, levels, strict=True):
         backgrounds.append(s + view.offset)
         data.append(jnp.where(view.weight > 0, y, backgrounds[-1]))
     return Problem(

@@ -6,6 +6,7 @@ from ._dask import Dask as Dask
 from ._deconvolve import deconvolve as deconvolve
 from ._engine import Engine as Engine
 from ._engine import Local as Local
+from ._fuse import fuse as fuse
 from ._journal import RunRefused as RunRefused
 from ._map_blocks import map_blocks as map_blocks
 from ._outcome import BlocksFailed as BlocksFailed

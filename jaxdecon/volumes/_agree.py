@@ -25,8 +25,8 @@ def sample_backgrounds(source: Source) -> tuple[float, ...]:
     """The level of the darkest parts of every channel, in its first volume."""
     found = []
     for channel in range(source.image.sizes.get("c", 1)):
-        index = _first_index(source, channel)
-        parts = [source.read(index, region) for region in _looks(source.shape)]
+        index = first_index(source, channel)
+        parts = [source.read(index, region) for region in looks(source.shape)]
         parts = [part for part in parts if np.ptp(part) > 0]
         found.append(estimate_background(np.stack(parts)) if parts else 0.0)
     return tuple(found)
@@ -100,13 +100,17 @@ def momenta(image: jax.Array, optics: Optics, *, method: Method) -> jax.Array:
 
 def _bright(operation: Deconvolve, grid: BlockGrid, channel: int) -> list[np.ndarray]:
     """The images of the brightest blocks of a channel, among some."""
-    index = _first_index(operation.source, channel)
+    blocks = spread_blocks(grid, first_index(operation.source, channel))
+    blocks.sort(key=lambda b: -float(_centre(operation.source, b).mean()))
+    return [operation.read(b) for b in blocks[:SAMPLED]]
+
+
+def spread_blocks(grid: BlockGrid, index: Shape) -> list[Block]:
+    """Some blocks of the volume at an index of the leading axes, evenly spread."""
     first = int(np.ravel_multi_index(index, grid.leading)) if index else 0
     per_volume = int(np.prod(grid.counts))
     chosen = np.unique(np.linspace(0, per_volume - 1, LOOKS).astype(int))
-    blocks = [grid[first * per_volume + int(i)] for i in chosen]
-    blocks.sort(key=lambda b: -float(_centre(operation.source, b).mean()))
-    return [operation.read(b) for b in blocks[:SAMPLED]]
+    return [grid[first * per_volume + int(i)] for i in chosen]
 
 
 def _centre(source: Source, block: Block) -> np.ndarray:
@@ -118,13 +122,13 @@ def _centre(source: Source, block: Block) -> np.ndarray:
     return source.read(block.index, region)
 
 
-def _first_index(source: Source, channel: int) -> Shape:
+def first_index(source: Source, channel: int) -> Shape:
     """The leading index of a channel's first volume."""
     axes = source.image.axes[: len(source.leading)]
     return tuple(channel if axis == "c" else 0 for axis in axes)
 
 
-def _looks(shape: Shape) -> list[tuple[tuple[int, int], ...]]:
+def looks(shape: Shape) -> list[tuple[tuple[int, int], ...]]:
     """Regions of `EDGE` voxels, evenly spread over a volume."""
     per_axis = [
         sorted({round(s) for s in np.linspace(0, max(n - EDGE, 0), 3)}) for n in shape

@@ -93,13 +93,22 @@ class Source:
 
         None where the source has no pyramid.
         """
-        if self.path is None or not (self.path / "zarr.json").exists():
-            return None
-        for image in io.read_levels(self.path)[1:]:
-            if math.prod(image.volume_shape) <= COARSE:
-                sizes = zip(self.shape, image.volume_shape, strict=True)
-                return image, tuple(-(-n // m) for n, m in sizes)
-        return None
+        levels = self.levels()[1:]
+        small = (pair for pair in levels if math.prod(pair[0].volume_shape) <= COARSE)
+        return next(small, None)
+
+    def levels(self) -> list[tuple[Image, tuple[int, ...]]]:
+        """The levels of the pyramid, finest first, with the voxels per voxel of each.
+
+        Empty where the source has no pyramid.
+        """
+        if not isinstance(self._given, str) or io.format_of(self._given) != "OME-Zarr":
+            return []
+        found = []
+        for image in io.read_levels(self._given):
+            sizes = zip(self.shape, image.volume_shape, strict=True)
+            found.append((image, tuple(-(-n // m) for n, m in sizes)))
+        return found
 
     def fingerprint(self) -> dict[str, Any]:
         """What changes when the source does: shape, type, and its files' times."""

@@ -17,6 +17,15 @@ from ._journal import Journal
 from ._operation import Operation
 from ._target import Target
 
+FATAL = (
+    errno.ENOSPC,
+    errno.EFBIG,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+)
+"""Errors of a file system that the next block would meet, too."""
 READ_TRIES, PAUSE = 3, 0.2
 """Tries to read a block, and seconds before the second; the pause doubles."""
 
@@ -183,5 +192,4 @@ def is_fatal(error: BaseException | None) -> bool:
     """Whether the next block would fail as well: no disk, no source, no right."""
     if not isinstance(error, OSError):
         return False
-    numbers = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
-    return isinstance(error, FileNotFoundError) or error.errno in numbers
+    return isinstance(error, FileNotFoundError) or error.errno in FATAL

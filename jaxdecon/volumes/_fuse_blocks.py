@@ -1,0 +1,215 @@
+"""Fusion as an operation on blocks: each reads what the views show of it."""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..deconvolution import memory_needed as model_of_memory
+from ..fusion._model import Blurs
+from ..fusion._part import Box, Light, blend_part, solve_part
+from ..geometry import Grid
+from ._blocks import Block, Region, Shape
+from ._operation import Operation
+from ._source import Source
+
+MARGIN = 8
+"""Voxels around what a region maps to: from there cubic splines notice a border by less
+than 1e-4."""
+SOLVE_GRIDS = 6
+"""Transform grids that joint deconvolution holds for every view, besides one solve."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fuse(Operation):
+    """Fuse views in a block.
+
+    Attributes:
+        views: of the specimen.
+        poses: from voxels of the first view to those of each.
+        matrices: from voxels of `grid` to those of every view.
+        grid: where the result lies.
+        lights: per channel, or for all: of every view.
+        blurs: per channel, or for all; None: no deconvolution.
+        method: "deconvolve" or a blend.
+        iterations: sweeps over all views.
+        update: see `joint_richardson_lucy`.
+        boundary: beyond what a block reads.
+        halo: voxels around a block.
+        scales: per channel, factor on the result; None: none.
+    """
+
+    views: tuple[Source, ...]
+    poses: np.ndarray
+    matrices: np.ndarray
+    grid: Grid
+    lights: tuple[tuple[Light, ...], ...]
+    blurs: tuple[Blurs, ...] | None
+    method: str
+    iterations: int
+    update: str
+    boundary: str
+    halo: Shape
+    scales: tuple[float, ...] | None = None
+
+    name = "fuse"
+
+    @property
+    def leading(self) -> Shape:
+        """Sizes of the views' leading axes."""
+        return self.views[0].leading
+
+    @property
+    def shape(self) -> Shape:
+        """Of the grid."""
+        return self.grid.shape
+
+    @property
+    def on_grid(self) -> tuple[bool, ...]:
+        """Of every view, whether its voxels are those of the grid."""
+        return tuple(
+            view.shape == self.shape and bool(abs(m - np.eye(len(m))).max() < 1e-6)
+            for view, m in zip(self.views, self.matrices, strict=True)
+        )
+
+    def read(self, block: Block) -> tuple[Box, ...]:
+        """Of every view, the box that shows the block and its halo."""
+        boxes = []
+        for view, matrix, same in zip(
+            self.views, self.matrices, self.on_grid, strict=True
+        ):
+            region = block.read if same else box_of(block.read, matrix, view.shape)
+            start = np.array([a for a, _ in region])
+            moved = matrix.copy()
+            first = np.array([a for a, _ in block.read])
+            moved[:-1, -1] += matrix[:-1, :-1] @ first - start
+            data = view.read(block.index, region)
+            if data.dtype.kind == "f" and not np.isfinite(data).all():
+                raise ValueError(
+                    f"{view.path or 'a view'} has NaN or infinite values where block "
+                    f"{block.name} shows it; finite values are needed."
+                )
+            boxes.append(
+                Box(data=data, matrix=np.float32(moved), start=np.float32(start))
+            )
+        return tuple(boxes)
+
+    def is_empty(self, block: Block, inputs: tuple[Box, ...]) -> bool:
+        """Whether no view shows anything."""
+        return all(bool(box.data.min() == box.data.max()) for box in inputs)
+
+    def compute(self, block: Block, inputs: tuple[Box, ...]) -> jax.Array:
+        """The fused block with its halo."""
+        channel = self.channel(block.index)
+        if self.blurs is None:
+            return self.start(block, inputs, self.method)
+        fused, _ = self.solve(block, inputs)
+        return fused if self.scales is None else fused * self.scales[channel]
+
+    def start(self, block: Block, inputs: tuple[Box, ...], method: str) -> jax.Array:
+        """The average of the views in a block."""
+        return blend_part(
+            inputs,
+            _of(self.lights, self.channel(block.index)),
+            shape=block.read_shape,
+            view_shapes=tuple(view.shape for view in self.views),
+            on_grid=self.on_grid,
+            method=method,
+        )
+
+    def solve(self, block: Block, inputs: tuple[Box, ...]) -> tuple[Any, Any]:
+        """The deconvolved block, unscaled, and the light recorded and predicted."""
+        blurs = _of(self.blurs, self.channel(block.index))
+        return solve_part(
+            inputs,
+            _of(self.lights, self.channel(block.index)),
+            blurs.psfs,
+            blurs.kernels,
+            self.start(block, inputs, "blending"),
+            on_grid=self.on_grid,
+            iterations=self.iterations,
+            update=self.update,
+            boundary=self.boundary,
+        )
+
+    def channel(self, index: Shape) -> int:
+        """The channel of an index of the leading axes."""
+        return dict(zip(self.views[0].image.axes, index, strict=False)).get("c", 0)
+
+    def memory(self, block: Block) -> tuple[int, int]:
+        """Bytes on device and host that a block takes, by a model."""
+        boxes = [
+            math.prod(box_shape(block.read_shape, m, view.shape))
+            for view, m in zip(self.views, self.matrices, strict=True)
+        ]
+        host = sum(
+            n * view.image.dtype.itemsize
+            for n, view in zip(boxes, self.views, strict=True)
+        ) + 4 * math.prod(block.read_shape)
+        if self.blurs is None:
+            return 4 * (6 * math.prod(block.read_shape) + 2 * sum(boxes)), host
+        psf = self.blurs[0].psfs[0].shape
+        one = model_of_memory(
+            block.read_shape, psf, boundary=self.boundary, matched=False
+        )
+        spectra = model_of_memory(block.read_shape, psf, boundary="periodic")
+        more = (len(boxes) - 1) * spectra // 2 + SOLVE_GRIDS * 4 * sum(boxes)
+        return one + more, host
+
+    def bytes_to_read(self, block: Block) -> int:
+        """Bytes of the views' boxes."""
+        return sum(
+            view.image.dtype.itemsize
+            * math.prod(box_shape(block.read_shape, m, view.shape))
+            for view, m in zip(self.views, self.matrices, strict=True)
+        )
+
+    def shared(self) -> Mapping[str, Any]:
+        """Poses, light and scales."""
+        return {
+            "poses": self.poses.tolist(),
+            "lights": [
+                [
+                    [float(v) for v in (one.background, one.exposure, one.noise)]
+                    for one in lights
+                ]
+                for lights in self.lights
+            ],
+            "scales": None if self.scales is None else list(self.scales),
+        }
+
+    def with_shared(self, shared: Mapping[str, Any] | None) -> "Fuse":
+        """The operation with the scales of an earlier run; it was made of the rest."""
+        if shared is None or shared["scales"] is None:
+            return self
+        return dataclasses.replace(self, scales=tuple(shared["scales"]))
+
+
+def _of(values: Any, channel: int) -> Any:
+    return values[channel if len(values) > 1 else 0]
+
+
+def box_shape(shape: Sequence[int], matrix: np.ndarray, view_shape: Shape) -> Shape:
+    """Of the box of a view that holds what any region of a shape maps to."""
+    extent = abs(matrix[:-1, :-1]) @ (np.array(shape) - 1)
+    sizes = np.ceil(extent + 1e-6).astype(int) + 2 + 2 * MARGIN
+    return tuple(int(min(s, n)) for s, n in zip(sizes, view_shape, strict=True))
+
+
+def box_of(region: Region, matrix: np.ndarray, view_shape: Shape) -> Region:
+    """The box of a view that holds what a region maps to, as far as the view goes."""
+    corners = np.array(list(itertools.product(*((a, b - 1) for a, b in region))))
+    low = (corners @ matrix[:-1, :-1].T + matrix[:-1, -1]).min(0)
+    sizes = box_shape([b - a for a, b in region], matrix, view_shape)
+    starts = np.floor(low + 1e-6).astype(int) - MARGIN
+    return tuple(
+        (int(s), int(s) + size)
+        for s, size in (
+            (min(max(s, 0), n - size), size)
+            for s, size, n in zip(starts, sizes, view_shape, strict=True)
+        )
+    )
