@@ -19,6 +19,7 @@ from .._core._check import (
 from .._core._pytree import pytree
 from .._core._sum import mean
 from ..operators import LinearOperator
+from ..operators._sharded import images_on_mesh, mesh_of
 from ._likelihood import Likelihood, Poisson
 from ._problem import Problem
 from ._result import Result, Status
@@ -86,6 +87,8 @@ def deconvolve(
         ((32, 32), 3)
     """
     image = tuple(image) if isinstance(image, list) else image
+    if (mesh := mesh_of(operator)) is not None:
+        image, background = images_on_mesh(mesh, image, background)
     image = jax.tree.map(lambda leaf: as_float_array("image", leaf), image)
     likelihood = Poisson() if likelihood is None else likelihood
     _check_image(image, operator, likelihood)

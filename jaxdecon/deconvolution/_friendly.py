@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import jax
+from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
 from .._core._check import check_choice, check_count, check_image, check_psf
 from ..operators import BOUNDARIES, Convolution
+from ..operators._sharded import images_on_mesh
 from ._compose import Recipe, check_stop, with_stop
 from ._driver import KEEP, estimate, run
 from ._inputs import (
@@ -44,6 +46,7 @@ def richardson_lucy(
     beta: ArrayLike | None = None,
     order: ArrayLike = 10,
     resolution: str | Sequence[float] = "fwhm",
+    mesh: Mesh | None = None,
 ) -> jax.Array:
     """Deconvolve an image with a PSF by Richardson-Lucy.
 
@@ -86,6 +89,8 @@ def richardson_lucy(
         beta: see `jaxdecon.back_projector`.
         order: see `jaxdecon.back_projector`.
         resolution: see `jaxdecon.back_projector`.
+        mesh: devices (`operators.z_mesh`) that hold the volume together, each a slab
+            along its first axis; see `operators.ShardedConvolution`. None: one device.
 
     Returns:
         The deconvolved image, of the image's shape; non-negative.
@@ -110,6 +115,8 @@ def richardson_lucy(
     References:
         See `RichardsonLucy` and `jaxdecon.back_projector`.
     """
+    if mesh is not None:
+        image, background, init = images_on_mesh(mesh, image, background, init)
     least = 0.0 if likelihood is None or isinstance(likelihood, Poisson) else None
     image = check_image("image", image, least=least)
     psf = check_psf("psf", psf, image.ndim).astype(image.dtype)
@@ -144,13 +151,14 @@ def richardson_lucy(
         iterations=iterations,
         boundary=boundary,
         keep=keep,
+        mesh=mesh,
     )
     if isinstance(result, Result):
         return result.raise_for_status().value
     return result
 
 
-@functools.partial(jax.jit, static_argnames=("iterations", "boundary", "keep"))
+@functools.partial(jax.jit, static_argnames=("iterations", "boundary", "keep", "mesh"))
 def _richardson_lucy(
     image,
     psf,
@@ -161,9 +169,12 @@ def _richardson_lucy(
     iterations: int,
     boundary: str,
     keep: str,
+    mesh: Mesh | None,
 ) -> Any:
     """The whole solve as one program: the image alone, or a `Result` to watch it."""
-    operator = Convolution.from_psf(psf / psf.sum(), image.shape, boundary=boundary)
+    operator = Convolution.from_psf(
+        psf / psf.sum(), image.shape, boundary=boundary, mesh=mesh
+    )
     scheme = recipe.scheme(operator)
     rule = recipe.rule(scheme)
     problem = Problem(

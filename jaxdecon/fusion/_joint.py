@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
 from .._core._check import check_choice, check_count, check_image, check_psf
@@ -14,6 +15,7 @@ from ..deconvolution._driver import run
 from ..deconvolution._inputs import check_background, check_init, warn_about_psf
 from ..deconvolution._priors import check_prior
 from ..operators import BOUNDARIES, Convolution, Views
+from ..operators._sharded import images_on_mesh
 from ._alternating import UPDATES, joint_scheme
 from ._back_projectors import COMPOUND, back_projection_kernels, common_shape
 from ._dark_noise import with_dark_noise
@@ -37,6 +39,7 @@ def joint_richardson_lucy(
     beta: ArrayLike | None = None,
     order: ArrayLike = 10,
     resolution: str | Sequence[float] = "fwhm",
+    mesh: Mesh | None = None,
 ) -> jax.Array:
     """Deconvolve several views that lie on one grid into one volume.
 
@@ -71,6 +74,8 @@ def joint_richardson_lucy(
         beta: see `jaxdecon.back_projector`.
         order: see `jaxdecon.back_projector`.
         resolution: see `jaxdecon.back_projector`.
+        mesh: devices (`operators.z_mesh`) that hold the volume together, each a slab
+            along its first axis; see `operators.ShardedConvolution`. None: one device.
 
     Returns:
         The deconvolved volume, of a view's shape; non-negative.
@@ -92,6 +97,8 @@ def joint_richardson_lucy(
     References:
         See `fusion.AlternatingRichardsonLucy` and `fusion.compound_back_projectors`.
     """
+    if mesh is not None:
+        views, background, init = images_on_mesh(mesh, list(views), background, init)
     least = 0.0 if likelihood is None or isinstance(likelihood, Poisson) else None
     images = check_views(views, least)
     backgrounds = check_backgrounds(background, images)
@@ -133,6 +140,7 @@ def joint_richardson_lucy(
         boundary=boundary,
         keep=keep,
         restore_flux=bool(restore_flux),
+        mesh=mesh,
     )
     return result.raise_for_status().value
 
@@ -184,7 +192,7 @@ def _kind(update: str, back_projectors: Any) -> Any:
     jax.jit,
     static_argnames=(
         *("update", "start", "iterations", "boundary", "keep"),
-        "restore_flux",
+        *("restore_flux", "mesh"),
     ),
 )
 def _joint(
@@ -202,10 +210,13 @@ def _joint(
     boundary: str,
     keep: str,
     restore_flux: bool,
+    mesh: Mesh | None,
 ) -> Result:
     """The whole solve as one program."""
     shape = images[0].shape
-    operators = [Convolution.from_psf(p, shape, boundary=boundary) for p in psfs]
+    operators = [
+        Convolution.from_psf(p, shape, boundary=boundary, mesh=mesh) for p in psfs
+    ]
     backs = None
     if kernels is not None:
         pairs = zip(operators, kernels, strict=True)

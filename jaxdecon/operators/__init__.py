@@ -8,6 +8,9 @@ from ._convolution import BOUNDARIES as BOUNDARIES
 from ._convolution import Convolution as Convolution
 from ._grid import Crop as Crop
 from ._grid import Downsample as Downsample
+from ._sharded import ShardedConvolution as ShardedConvolution
+from ._sharded import on_mesh as on_mesh
+from ._sharded import z_mesh as z_mesh
 from ._views import Views as Views
 from ._warp import Warp as Warp
 from ._weight import Weight as Weight

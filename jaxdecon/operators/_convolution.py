@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
 from .._core._check import check_choice, check_psf, check_shape
@@ -17,7 +18,7 @@ Boundary = Literal["extend", "periodic", "reflect", "edge"]
 BOUNDARIES: tuple[str, ...] = get_args(Boundary)
 """What may lie outside the field: see `Convolution.from_psf`."""
 
-_PAD_MODES = {"reflect": "symmetric", "edge": "edge"}
+PAD_MODES = {"reflect": "symmetric", "edge": "edge"}
 
 
 @pytree
@@ -47,6 +48,7 @@ class Convolution(LinearOperator):
         shape: Sequence[int],
         *,
         boundary: Boundary | str = "extend",
+        mesh: Mesh | None = None,
     ) -> "Convolution":
         """The blur of an image of `shape` by a PSF centred on index n // 2.
 
@@ -59,6 +61,8 @@ class Convolution(LinearOperator):
                 to a fast transform size. "periodic": the opposite side of the image,
                 on the image's own grid. "reflect": the mirror image of the field.
                 "edge": the outermost voxels, repeated.
+            mesh: devices to hold image, object and OTF in slabs along the first axis,
+                of `z_mesh`; None: one device. See `ShardedConvolution`.
 
         Returns:
             An operator whose `range` is `shape`. PSF voxels that cannot connect any
@@ -67,16 +71,16 @@ class Convolution(LinearOperator):
 
         Raises:
             ValueError: PSF all zero, negative, NaN, or of other dimensionality than
-                `shape`; unknown boundary.
+                `shape`; unknown boundary; a mesh of several or explicit axes.
         """
         shape = check_shape("shape", shape)
         check_choice("boundary", boundary, BOUNDARIES)
         psf = crop_to_reach(check_psf("psf", psf, len(shape)), shape, boundary)
-        if boundary == "periodic":
-            grid = shape
-        else:
-            sizes = zip(shape, psf.shape, strict=True)
-            grid = tuple(next_fast_len(n + 2 * (m // 2)) for n, m in sizes)
+        if mesh is not None:
+            from ._sharded import sharded_convolution  # which builds on this module
+
+            return sharded_convolution(psf, shape, boundary, mesh)
+        grid = transform_grid(psf.shape, shape, boundary)
         return cls(
             transfer=transfer_function(psf, grid),
             domain=grid if boundary == "extend" else shape,
@@ -108,7 +112,7 @@ class Convolution(LinearOperator):
         """Correlate the image `y`, of shape `range`, with the PSF."""
         y = as_argument(y, self.range, "Convolution.adjoint")
         padded = filter_real(self._embed(y), self.transfer.conj())
-        if self.boundary not in _PAD_MODES:
+        if self.boundary not in PAD_MODES:
             return padded
         x = jax.ShapeDtypeStruct(self.domain, padded.dtype)
         return jax.linear_transpose(self._pad, x)(padded)[0]
@@ -141,7 +145,7 @@ class Convolution(LinearOperator):
         return [(gap // 2, gap - gap // 2) for gap in gaps]
 
     def _pad(self, x: jax.Array) -> jax.Array:
-        mode = _PAD_MODES.get(self.boundary)
+        mode = PAD_MODES.get(self.boundary)
         return x if mode is None else jnp.pad(x, self._margins, mode=mode)
 
     def _crop(self, x: jax.Array) -> jax.Array:
@@ -152,6 +156,14 @@ class Convolution(LinearOperator):
 
     def _embed(self, y: jax.Array) -> jax.Array:
         return y if self.grid == self.range else jnp.pad(y, self._margins)
+
+
+def transform_grid(psf_shape: Shape, shape: Shape, boundary: str) -> Shape:
+    """Of fast sizes that hold the image and the PSF's reach around it."""
+    if boundary == "periodic":
+        return shape
+    sizes = zip(shape, psf_shape, strict=True)
+    return tuple(next_fast_len(n + 2 * (m // 2)) for n, m in sizes)
 
 
 def crop_to_reach(kernel: jax.Array, shape: Shape, boundary: str) -> jax.Array:
