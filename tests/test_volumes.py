@@ -229,6 +229,26 @@ def test_channels_and_times_have_their_own_psf_and_background(tmp_path):
             )
 
 
+@pytest.mark.parametrize("order", ["linear", "cubic"])
+def test_warps_equal_the_whole(tmp_path, source, image, order):
+    pose = jd.geometry.Transform(
+        parameters=np.array([0.2, 0.1, -0.15, 3, -4, 2.5], np.float32),
+        centre=np.array([12.0, 36.0, 40.0]),
+        model="rigid",
+    )
+    target = tmp_path / "warped.ome.zarr"
+    matrix, shape = np.asarray(pose.matrix, float), (30, 60, 90)
+    jd.volumes.warp(
+        source, target, matrix, shape=shape, order=order, block=(30, 20, 45)
+    )
+    whole = jd.warp(image, matrix, shape, order=order)
+    np.testing.assert_allclose(
+        np.asarray(jd.io.read(target)), whole, atol=1e-3 * image.max()
+    )
+    with pytest.raises(ValueError, match="`matrix` has shape"):
+        jd.volumes.warp(source, target, np.eye(3))
+
+
 def test_into_a_zarr_array(tmp_path, source, image):
     target = zarr.create_array(
         tmp_path / "given.zarr",

@@ -9,6 +9,7 @@ import numpy as np
 
 from .._core._pytree import pytree, static
 from ..deconvolution import Problem
+from ..geometry._displacement import Displacement
 from ..geometry._warp import overlap
 from ..operators import Convolution, LinearOperator, Views, Warp, Weight
 from ..operators._base import Shape
@@ -34,6 +35,8 @@ class View:
         weight: exposure, a number or one per voxel; 0 where nothing is to be explained.
         offset: of the data, besides what was subtracted.
         kernel: back projector in place of the PSF; None: matched.
+        displacement: of the object's voxels before they are mapped to the view; None:
+            none.
         on_grid: whether the view's voxels are those of the object's grid.
         linear: whether to sample by linear interpolation, which is faster backwards.
     """
@@ -44,6 +47,7 @@ class View:
     weight: jax.Array
     offset: jax.Array | float = 0.0
     kernel: jax.Array | None = None
+    displacement: Displacement | None = None
     on_grid: bool = static(default=False)
     linear: bool = static(default=False)
 
@@ -56,7 +60,9 @@ class View:
         pull, seen = jnp.linalg.inv(self.matrix), self.data.shape
         if self.linear:
             return recorded @ (Warp(matrix=pull, domain=shape, range=seen) @ blur)
-        pose = SplineSample(matrix=pull, domain=shape, range=seen)
+        pose = SplineSample(
+            matrix=pull, domain=shape, range=seen, displacement=self.displacement
+        )
         return recorded @ (pose @ spline_blur(blur))
 
     def back_projector(self, shape: Shape, boundary: str) -> LinearOperator:
@@ -68,7 +74,12 @@ class View:
         recorded = Weight(values=self.weight, domain=self.data.shape)
         if self.on_grid:
             return back @ recorded
-        pose = SplineReturn(matrix=self.matrix, domain=self.data.shape, range=shape)
+        pose = SplineReturn(
+            matrix=self.matrix,
+            domain=self.data.shape,
+            range=shape,
+            displacement=self.displacement,
+        )
         return back @ (pose @ recorded)
 
 

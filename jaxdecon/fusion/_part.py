@@ -10,7 +10,9 @@ import jax.numpy as jnp
 from .._core._pytree import pytree
 from .._core._sum import total
 from ..geometry import warp
-from ..geometry._warp import overlap
+from ..geometry._displacement import Displacement, transformed
+from ..geometry._trilinear import sample
+from ..geometry._warp import by_planes, overlap
 from ..operators import Convolution
 from ..operators._base import Shape
 from ._alternating import joint_scheme
@@ -26,11 +28,13 @@ class Box:
         data: a box of the view, in any type; the background still in it.
         matrix: from voxels of the region to those of the box.
         start: first voxel of the box in the view.
+        displacement: of the region's voxels before they are mapped; None: none.
     """
 
     data: Any
     matrix: Any
     start: Any
+    displacement: Displacement | None = None
 
 
 @pytree
@@ -76,7 +80,7 @@ def blend_part(
     ):
         data = _lit(box, light) / light.exposure
         matrix = box.matrix.astype(data.dtype)
-        shown.append(data if same else warp(data, matrix, shape))
+        shown.append(data if same else show(data, matrix, shape, box.displacement))
         matrices.append(matrix.at[:-1, -1].add(box.start.astype(data.dtype)))
         inside.append(overlap(view_shape, matrices[-1], shape))
     return blend(shown, matrices, view_shapes, inside, method=method)
@@ -156,9 +160,24 @@ def part_views(
                 offset=jnp.zeros((), data.dtype),
                 kernel=kernel,
                 on_grid=same,
+                displacement=box.displacement,
             )
         )
     return tuple(views)
+
+
+def show(
+    data: jax.Array, matrix: jax.Array, shape: Shape, move: Displacement | None
+) -> jax.Array:
+    """A box of a view on a region of the result; 0 where it does not reach."""
+    if move is None:
+        return warp(data, matrix, shape)
+
+    def seen(at):
+        values, inside = sample(data, transformed(matrix, move(at)))
+        return jnp.where(inside, values, 0)
+
+    return by_planes(seen, jnp.eye(len(matrix), dtype=data.dtype), shape)
 
 
 def _lit(box: Box, light: Light) -> jax.Array:

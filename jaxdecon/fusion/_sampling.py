@@ -10,9 +10,10 @@ from jax.typing import ArrayLike
 
 from .._core._pytree import pytree, static
 from ..fourier import frequency_grid
+from ..geometry._displacement import Displacement, transformed
 from ..geometry._spline import sample_cubic, spline_coefficients
 from ..geometry._trilinear import is_inside
-from ..geometry._warp import by_planes, coordinates, overlap
+from ..geometry._warp import by_planes, coordinates
 from ..operators import Convolution, LinearOperator
 from ..operators._base import Shape, as_argument
 
@@ -29,24 +30,35 @@ class SplineSample(LinearOperator):
         matrix: from voxels of `range` to those of `domain`.
         domain: shape of the coefficients.
         range: shape of the view.
+        displacement: of the object's voxels before they are mapped to the view; None:
+            none.
     """
 
     matrix: jax.Array
     domain: Shape = static()
     range: Shape = static()
+    displacement: Displacement | None = None
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """The view; 0 where the object does not reach."""
         x = as_argument(x, self.domain, "SplineSample")
         matrix = self.matrix.astype(x.dtype)
-        values = by_planes(lambda at: sample_cubic(x, at), matrix, self.range)
-        return jnp.where(overlap(self.domain, matrix, self.range), values, 0)
+
+        def seen(at):
+            at = self._place(at)
+            return jnp.where(is_inside(self.domain, at), sample_cubic(x, at), 0)
+
+        return by_planes(seen, matrix, self.range)
+
+    def _place(self, at):
+        """Where in the object a view's voxels are."""
+        return at if self.displacement is None else self.displacement.inverse(at)
 
     def adjoint(self, y: ArrayLike) -> jax.Array:
         """Hand every value to the coefficients that it was made of."""
         y = as_argument(y, self.range, "SplineSample.adjoint")
         matrix = self.matrix.astype(y.dtype)
-        at = coordinates(matrix, self.range)
+        at = self._place(coordinates(matrix, self.range))
         template = jax.ShapeDtypeStruct(self.domain, y.dtype)
         # Of all places at once: JAX 0.7 cannot transpose the loop over planes.
         spread = jax.linear_transpose(lambda x: sample_cubic(x, at), template)
@@ -64,20 +76,31 @@ class SplineReturn(LinearOperator):
         matrix: from voxels of `range` to those of `domain`.
         domain: shape of the view.
         range: shape of the object's grid.
+        displacement: of the object's voxels before they are mapped; None: none.
     """
 
     matrix: jax.Array
     domain: Shape = static()
     range: Shape = static()
+    displacement: Displacement | None = None
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """The view on the grid, times the number of its voxels in a voxel of that."""
         x = as_argument(x, self.domain, "SplineReturn")
         matrix = self.matrix.astype(x.dtype)
         coefficients = spline_coefficients(x)
-        shown = by_planes(lambda at: sample_cubic(coefficients, at), matrix, self.range)
         density = abs(jnp.linalg.det(matrix[:-1, :-1]))
-        return jnp.where(overlap(self.domain, matrix, self.range), shown * density, 0)
+        move = self.displacement
+
+        def shown(at):
+            if move is not None:
+                at = transformed(matrix, move(at))
+            values = sample_cubic(coefficients, at) * density
+            return jnp.where(is_inside(self.domain, at), values, 0)
+
+        if move is None:
+            return by_planes(shown, matrix, self.range)
+        return by_planes(shown, jnp.eye(len(matrix), dtype=x.dtype), self.range)
 
 
 def spline_blur(blur: Convolution) -> Convolution:

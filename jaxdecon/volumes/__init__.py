@@ -13,6 +13,9 @@ from ._outcome import BlocksFailed as BlocksFailed
 from ._outcome import Progress as Progress
 from ._outcome import Run as Run
 from ._plan import Plan as Plan
+from ._stitch import Stitching as Stitching
+from ._stitch import stitch as stitch
 from ._task import Outcome as Outcome
 from ._task import Task as Task
+from ._warp import warp as warp
 from ._workers import Workers as Workers

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -13,7 +12,6 @@ from .._core._check import check_choice, check_count, check_psf
 from ..fusion import METHODS, UPDATES
 from ..fusion._back_projectors import back_projection_kernels, common_shape
 from ..fusion._model import Blurs
-from ..fusion._part import Light
 from ..fusion._register_views import per_view
 from ..fusion._turned_psf import turned_psf
 from ..geometry import REGIONS, Grid, common_grid
@@ -23,19 +21,14 @@ from ._blocks import Block, BlockGrid
 from ._deconvolve_blocks import digest
 from ._fuse_blocks import Fuse, box_of
 from ._halo import Halo, deconvolution_halo, given_halo
-from ._journal import Journal, write_json
+from ._journal import known_before, write_json
+from ._measure import FINE, Measured, measure
 from ._outcome import Progress, Run
 from ._plan import Plan
 from ._run import Job, Options, run
 from ._source import Source
 from ._targets import make_target, target_path
-from ._views import (
-    Overview,
-    backgrounds,
-    check_poses,
-    linear_parts,
-    measured_lights,
-)
+from ._views import check_poses, linear_parts
 
 BRIGHT = 3
 """Blocks on which the amount of light is measured."""
@@ -59,6 +52,7 @@ def fuse(
     psf_voxel_sizes: Sequence[Any] | None = None,
     region: str = "first",
     initial: Sequence[ArrayLike | None] | None = None,
+    fine: str | None = "auto",
     model: str | Sequence[str] = "rigid",
     exposures: Sequence[float] | None = None,
     boundary: str = "extend",
@@ -103,6 +97,11 @@ def fuse(
         psf_voxel_sizes: µm, of every PSF; None: as the view's.
         region: see there.
         initial: rough poses, from which the search begins.
+        fine: what local registrations of regions all over the views, at full
+            resolution, are used for: "pose", one better pose on which most agree;
+            "field", a smooth displacement field for each view, for specimens that
+            deform (Preibisch et al.; Guo et al. refined every block by itself); None:
+            nothing. "auto": "pose" where poses were found on reduced copies.
         model: see there.
         exposures: of every view; None: measured.
         boundary: see there.
@@ -135,6 +134,8 @@ def fuse(
     check_choice("update", update, UPDATES)
     check_choice("region", region, REGIONS)
     check_choice("boundary", boundary, ("extend", "reflect", "edge"))
+    if fine is not None:
+        check_choice("fine", fine, FINE)
     check_count("iterations", iterations, 1)
     views = _checked(sources)
     count = len(views)
@@ -165,32 +166,28 @@ def fuse(
         "boundary": boundary,
         "kernel": digest([alpha, beta, order]) + str(resolution),
         "channel": channel,
+        "fine": fine,
         "halo": halo,
     }
-    known = _known(path, resume)
-    channels = views[0].image.sizes.get("c", 1)
-    overviews = {
-        c: Overview.of(views, sizes, first_index(views[0], c))
-        for c in (() if known else {channel, *range(channels)})
-    }
-    if known:
-        poses = np.array(known["poses"])
-        lights = tuple(_lights(one) for one in known["lights"])
+    known = known_before(path, resume)
+    if known is not None:
+        measured = Measured.from_json(known)
     else:
-        levels = _levels(overviews[channel], background)
-        poses = (
-            overviews[channel].register(
-                checked, psf_sizes, levels, initial=initial, model=model
-            )
-            if matrices is None
-            else check_poses(matrices, count)
+        measured = measure(
+            views,
+            checked,
+            sizes=sizes,
+            psf_sizes=psf_sizes,
+            matrices=None if matrices is None else check_poses(matrices, count),
+            initial=initial,
+            model=model,
+            fine=fine,
+            background=background,
+            exposures=exposures,
+            region=region,
+            channel=channel,
         )
-        lights = tuple(
-            measured_lights(
-                overviews[c], first_index(views[0], c), poses, background, exposures
-            )
-            for c in range(channels)
-        )
+    poses = measured.poses
     grid = common_grid(
         [view.shape for view in views], list(poses), voxel_sizes=sizes, region=region
     )
@@ -218,7 +215,8 @@ def fuse(
         poses=poses,
         matrices=to_views,
         grid=grid,
-        lights=lights,
+        lights=measured.lights,
+        fields=measured.fields,
         blurs=blurs,
         method=method,
         iterations=iterations,
@@ -275,25 +273,6 @@ def _checked(sources: Sequence[Any]) -> list[Source]:
 def _size(image: Image) -> Any:
     """The voxel size; None if it is not known."""
     return None if None in image.voxel_size else image.voxel_size
-
-
-def _known(path: Path | None, resume: bool) -> Any:
-    """What an earlier run has measured, if it is to be taken up again."""
-    manifest = None if path is None or not resume else Journal.beside(path).manifest()
-    return None if manifest is None else manifest["shared"]
-
-
-def _levels(overview: Overview, background: Any) -> list[float]:
-    """Backgrounds for registration, from the coarse copies."""
-    return backgrounds(background, [[copy.volume] for copy in overview.copies])
-
-
-def _lights(numbers: Sequence[Sequence[float]]) -> tuple[Light, ...]:
-    """Of every view, from what an earlier run has written down."""
-    return tuple(
-        Light(background=np.float32(b), exposure=np.float32(e), noise=np.float32(n))
-        for b, e, n in numbers
-    )
 
 
 def _blurs(

@@ -12,11 +12,16 @@ import numpy as np
 from ..deconvolution import memory_needed as model_of_memory
 from ..fusion._model import Blurs
 from ..fusion._part import Box, Light, blend_part, solve_part
+from ..fusion._scene import is_same_grid
 from ..geometry import Grid
+from ..geometry._displacement import Displacement
+from ..registration._field import Field
 from ._blocks import Block, Region, Shape
 from ._operation import Operation
 from ._source import Source
 
+NODES = 16
+"""Voxels between the places at which a block knows a displacement field."""
 MARGIN = 8
 """Voxels around what a region maps to: from there cubic splines notice a border by less
 than 1e-4."""
@@ -40,6 +45,8 @@ class Fuse(Operation):
         update: see `joint_richardson_lucy`.
         boundary: beyond what a block reads.
         halo: voxels around a block.
+        fields: of every view, displacements of the grid's voxels before they are
+            mapped; None: none.
         scales: per channel, factor on the result; None: none.
     """
 
@@ -54,6 +61,7 @@ class Fuse(Operation):
     update: str
     boundary: str
     halo: Shape
+    fields: tuple[Field | None, ...] | None = None
     scales: tuple[float, ...] | None = None
 
     name = "fuse"
@@ -71,18 +79,24 @@ class Fuse(Operation):
     @property
     def on_grid(self) -> tuple[bool, ...]:
         """Of every view, whether its voxels are those of the grid."""
+        fields = self.fields or (None,) * len(self.views)
         return tuple(
-            view.shape == self.shape and bool(abs(m - np.eye(len(m))).max() < 1e-6)
-            for view, m in zip(self.views, self.matrices, strict=True)
+            field is None and is_same_grid(matrix, view.shape, self.shape)
+            for view, matrix, field in zip(
+                self.views, self.matrices, fields, strict=True
+            )
         )
 
     def read(self, block: Block) -> tuple[Box, ...]:
         """Of every view, the box that shows the block and its halo."""
         boxes = []
-        for view, matrix, same in zip(
-            self.views, self.matrices, self.on_grid, strict=True
+        fields = self.fields or (None,) * len(self.views)
+        for view, matrix, same, field in zip(
+            self.views, self.matrices, self.on_grid, fields, strict=True
         ):
-            region = block.read if same else box_of(block.read, matrix, view.shape)
+            region = block.read
+            if not same:
+                region = box_of(block.read, matrix, view.shape, margin(field))
             start = np.array([a for a, _ in region])
             moved = matrix.copy()
             first = np.array([a for a, _ in block.read])
@@ -94,7 +108,12 @@ class Fuse(Operation):
                     f"{block.name} shows it; finite values are needed."
                 )
             boxes.append(
-                Box(data=data, matrix=np.float32(moved), start=np.float32(start))
+                Box(
+                    data=data,
+                    matrix=np.float32(moved),
+                    start=np.float32(start),
+                    displacement=displacement(field, block),
+                )
             )
         return tuple(boxes)
 
@@ -143,7 +162,7 @@ class Fuse(Operation):
     def memory(self, block: Block) -> tuple[int, int]:
         """Bytes on device and host that a block takes, by a model."""
         boxes = [
-            math.prod(box_shape(block.read_shape, m, view.shape))
+            math.prod(box_shape(block.read_shape, m, view.shape, MARGIN))
             for view, m in zip(self.views, self.matrices, strict=True)
         ]
         host = sum(
@@ -164,7 +183,7 @@ class Fuse(Operation):
         """Bytes of the views' boxes."""
         return sum(
             view.image.dtype.itemsize
-            * math.prod(box_shape(block.read_shape, m, view.shape))
+            * math.prod(box_shape(block.read_shape, m, view.shape, MARGIN))
             for view, m in zip(self.views, self.matrices, strict=True)
         )
 
@@ -180,6 +199,9 @@ class Fuse(Operation):
                 for lights in self.lights
             ],
             "scales": None if self.scales is None else list(self.scales),
+            "fields": None
+            if self.fields is None
+            else [as_json(f) for f in self.fields],
         }
 
     def with_shared(self, shared: Mapping[str, Any] | None) -> "Fuse":
@@ -193,19 +215,56 @@ def _of(values: Any, channel: int) -> Any:
     return values[channel if len(values) > 1 else 0]
 
 
-def box_shape(shape: Sequence[int], matrix: np.ndarray, view_shape: Shape) -> Shape:
+def as_json(field: Field | None) -> Any:
+    """A field for a manifest."""
+    if field is None:
+        return None
+    return {"nodes": field.nodes.tolist(), "spacing": field.spacing.tolist()}
+
+
+def from_json(known: Any) -> Field | None:
+    """A field from a manifest."""
+    if known is None:
+        return None
+    nodes, spacing = np.array(known["nodes"]), np.array(known["spacing"])
+    return Field(nodes=nodes, spacing=spacing, weights=np.zeros(0))
+
+
+def margin(field: Field | None) -> int:
+    """Voxels to read around what a region maps to."""
+    return MARGIN + (0 if field is None else int(np.ceil(2 * abs(field.nodes).max())))
+
+
+def displacement(field: Field | None, block: Block) -> Displacement | None:
+    """The field about the first voxel of what a block reads."""
+    if field is None:
+        return None
+    starts = [a for a, _ in block.read]
+    counts = [-(-(n - 1) // NODES) + 1 for n in block.read_shape]
+    values = field.on_lattice(starts, NODES, counts)
+    return Displacement(
+        values=np.float32(values),  # pyright: ignore[reportArgumentType]
+        spacing=np.full(len(counts), NODES, np.float32),  # pyright: ignore[reportArgumentType]
+    )
+
+
+def box_shape(
+    shape: Sequence[int], matrix: np.ndarray, view_shape: Shape, around: int
+) -> Shape:
     """Of the box of a view that holds what any region of a shape maps to."""
     extent = abs(matrix[:-1, :-1]) @ (np.array(shape) - 1)
-    sizes = np.ceil(extent + 1e-6).astype(int) + 2 + 2 * MARGIN
+    sizes = np.ceil(extent + 1e-6).astype(int) + 2 + 2 * around
     return tuple(int(min(s, n)) for s, n in zip(sizes, view_shape, strict=True))
 
 
-def box_of(region: Region, matrix: np.ndarray, view_shape: Shape) -> Region:
+def box_of(
+    region: Region, matrix: np.ndarray, view_shape: Shape, around: int = MARGIN
+) -> Region:
     """The box of a view that holds what a region maps to, as far as the view goes."""
     corners = np.array(list(itertools.product(*((a, b - 1) for a, b in region))))
     low = (corners @ matrix[:-1, :-1].T + matrix[:-1, -1]).min(0)
-    sizes = box_shape([b - a for a, b in region], matrix, view_shape)
-    starts = np.floor(low + 1e-6).astype(int) - MARGIN
+    sizes = box_shape([b - a for a, b in region], matrix, view_shape, around)
+    starts = np.floor(low + 1e-6).astype(int) - around
     return tuple(
         (int(s), int(s) + size)
         for s, size in (

@@ -124,6 +124,14 @@ class Journal:
         return self.folder / "blocks" / f"{name}.json"
 
 
+def known_before(target: Path | None, resume: bool) -> Any:
+    """What an earlier run has measured, if it is to be taken up again; else None."""
+    if target is None or not resume:
+        return None
+    manifest = Journal.beside(target).manifest()
+    return None if manifest is None else manifest["shared"]
+
+
 def write_json(path: Path, content: Any) -> None:
     """A JSON file that is there whole or not at all."""
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ._plan import Plan
 
@@ -67,6 +68,7 @@ class Run:
             does not say.
         peak_bytes: of this process, above what it held before; None if not known.
         device_bytes: most on the device; None where it does not say.
+        stitching: where the tiles were found to be, of `stitch`; None else.
     """
 
     path: Path | None
@@ -79,3 +81,4 @@ class Run:
     waited: float | None = None
     peak_bytes: int | None = None
     device_bytes: int | None = None
+    stitching: Any = None

@@ -1,0 +1,419 @@
+"""Stitch overlapping tiles to one volume of any size."""
+
+import dataclasses
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .._core._check import check_choice
+from ..deconvolution import estimate_background
+from ..io import Image
+from ..registration._links import MODELS, STAGE_SIGMA, Links, Placement, solve_links
+from ._deconvolve_blocks import digest
+from ._journal import known_before, write_json
+from ._mosaic import WEIGHTS, mosaic_box
+from ._outcome import Progress, Run
+from ._plan import Plan
+from ._run import Job, Options, run
+from ._source import Source
+from ._stitch_affine import StitchAffine
+from ._stitch_blocks import Stitch, from_json
+from ._target import Like
+from ._targets import make_target, target_path
+from ._tile_gains import Gains, measure_gains
+from ._tile_links import measure_links, measure_parts
+from ._tile_positions import (
+    tiles_at,
+    tiles_from_metadata,
+    tiles_from_pattern,
+    tiles_from_table,
+)
+from ._tiles import Tile
+
+TILES = ".tiles.json"
+"""Suffix of the file beside the result with the positions of the tiles."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stitching:
+    """Where tiles were found to be; `report.stitch_figure` shows it.
+
+    Attributes:
+        tiles: at their nominal places.
+        links: between those that overlap; None if an earlier run has made them.
+        placement: of all tiles; None if an earlier run has made it.
+        positions: (tiles, 3) of their first voxels, voxels of the mosaic.
+        gains: per channel; None: not measured.
+    """
+
+    tiles: tuple[Tile, ...]
+    links: Links | None
+    placement: Placement | None
+    positions: np.ndarray
+    gains: tuple[Gains, ...] | None
+
+    @property
+    def nominal(self) -> np.ndarray:
+        """(tiles, 3) places by the stage."""
+        return np.array([tile.origin for tile in self.tiles])
+
+    @property
+    def shapes(self) -> np.ndarray:
+        """(tiles, 3)."""
+        return np.array([tile.shape for tile in self.tiles])
+
+
+def stitch(
+    tiles: Any,
+    target: Any,
+    *,
+    positions: Any = None,
+    unit: str = "voxels",
+    voxel_size: Sequence[float] | None = None,
+    overlap: float | Sequence[float] | None = None,
+    time: int | None = None,
+    channel: int = 0,
+    search: int | Sequence[int] | None = None,
+    model: str = "translation",
+    stage_sigma: float = STAGE_SIGMA,
+    weights: str = "linear",
+    order: str = "linear",
+    equalise: bool = True,
+    flat_field: bool = True,
+    background: str | float = "auto",
+    fill: float = 0.0,
+    block: str | int | Sequence[int] = "auto",
+    engine: Any = None,
+    resume: bool = True,
+    overwrite: bool = False,
+    memory: float | None = None,
+    dry_run: bool = False,
+    dtype: str | None = None,
+    checksums: bool = False,
+    show_plan: Callable[[Plan], None] | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Run | Plan:
+    """Join overlapping tiles to one volume, block by block.
+
+    1. Every pair of tiles that overlap by their nominal positions is registered: phase
+       correlation, the candidates ranked by correlation over the true overlap, then
+       Gauss-Newton, with the covariance of what was found.
+    2. One sparse, robust least-squares solution places all tiles; links that contradict
+       the others are rejected, tiles without any keep their places among neighbours.
+    3. Gains of the tiles and the shading of the field from all overlaps at once.
+    4. Blocks of the result blend the tiles that reach them, reading nothing else.
+
+    Args:
+        tiles: paths, arrays or `Image`s; or a pattern of file names such as
+            "scan/tile_{row}_{col}.tif", with `overlap`.
+        target: a path that ends in .ome.zarr. The positions are written beside it, as
+            `<name>.tiles.json`.
+        positions: nominal ones, (tiles, 3) z, y, x of first voxels; or the path of a
+            table (file, z, y, x; or Fiji's TileConfiguration.txt); None: from the
+            pattern, or from the metadata of the files.
+        unit: of an array of positions, "voxels" or "um".
+        voxel_size: µm along z, y, x, where the files do not say it.
+        overlap: share of a tile that neighbours have in common, for a pattern; one
+            number or one per axis.
+        time: time point, for tiles with several.
+        channel: to register by; all channels are written.
+        search: voxels that two tiles may be away from their nominal offset; None: a
+            tenth of a tile.
+        model: "translation", or "affine": tiles may also deform a little.
+        stage_sigma: repeatability of the stage between neighbours, voxels.
+        weights: of the blend: "linear", "cosine", "content" or "nearest".
+        order: of the interpolation, "linear" or "cubic".
+        equalise: whether to divide tiles by gains measured from the overlaps.
+        flat_field: whether to correct the shading that all tiles share, too.
+        background: camera offset, which is left in place; "auto": the darkest parts.
+        fill: where no tile reaches.
+        block: as for `volumes.deconvolve`; as all that follow.
+        engine: see there.
+        resume: see there.
+        overwrite: see there.
+        memory: see there.
+        dry_run: see there; the tiles are registered for the plan.
+        dtype: of the result; None: float32 with `equalise`, else that of the tiles.
+        checksums: see there.
+        show_plan: see there.
+        progress: see there.
+
+    Returns:
+        A `Run`, whose `stitching` says where the tiles are; with `dry_run` the `Plan`.
+
+    Raises:
+        ValueError: tiles that do not go together, positions that are missing or occur
+            twice, unknown options; `RunRefused`.
+        FileNotFoundError: no tile fits the pattern.
+        BlocksFailed: some blocks could not be done.
+
+    Warns:
+        UserWarning: links that were rejected, tiles that nothing links to the others.
+
+    Example:
+        >>> import pathlib, tempfile, numpy as np, jaxdecon as jd
+        >>> whole = np.random.default_rng(0).poisson(50, (16, 64, 96)).astype("uint16")
+        >>> tiles = [whole[:, :, :60], whole[:, :, 38:]]
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     target = pathlib.Path(folder) / "mosaic.ome.zarr"
+        ...     run = jd.volumes.stitch(
+        ...         tiles, target, positions=[(0, 0, 0), (0, 0, 36)], equalise=False)
+        ...     jd.io.read(target).shape
+        (16, 64, 96)
+
+    References:
+        Preibisch et al., Bioinformatics 25, 1463 (2009),
+        doi:10.1093/bioinformatics/btp184; Hörl et al., Nature Methods 16, 870 (2019),
+        doi:10.1038/s41592-019-0501-0.
+    """
+    check_choice("model", model, MODELS)
+    check_choice("weights", weights, WEIGHTS)
+    placed = find_tiles(tiles, positions, overlap, unit, voxel_size, time)
+    path = target_path(target)
+    known = known_before(path, resume)
+    if known is not None:
+        found = _remembered(placed, known)
+        matrices = np.array(known["matrices"]) if known.get("matrices") else None
+    else:
+        found = measure(
+            placed,
+            channel=channel,
+            search=search,
+            model=model,
+            stage_sigma=stage_sigma,
+            equalise=equalise,
+            flat_field=flat_field,
+            background=background,
+        )
+        for note in found.placement.notes if found.placement else ():
+            warnings.warn(note, stacklevel=2)
+        matrices = found.placement.matrices if found.placement else None
+    box = mosaic_box(placed, found.positions)
+    channels = placed[0].channels
+    leading = (channels,) if "c" in placed[0].image.axes else ()
+    parts = {
+        "tiles": placed,
+        "positions": found.positions,
+        "start": tuple(a for a, _ in box),
+        "shape": tuple(b - a for a, b in box),
+        "leading": leading,
+        "gains": found.gains,
+        "weights": weights,
+        "order": order,
+        "fill": fill,
+    }
+    if model == "affine":
+        operation: Stitch = StitchAffine(**parts, matrices=matrices)
+    else:
+        operation = Stitch(**parts)
+    kind = dtype or ("float32" if equalise else str(placed[0].dtype))
+    like = stitched_image(placed, operation, voxel_size)
+    job = Job(
+        operation=operation,
+        target=make_target(target, like, operation.shape, kind, 1.0),
+        path=path,
+        sources=tuple(Source(tile.source) for tile in placed),
+        request={
+            "nominal": digest([np.array([tile.origin for tile in placed])]),
+            "channel": channel,
+            "time": time,
+            "search": search,
+            "model": model,
+            "stage_sigma": stage_sigma,
+            "weights": weights,
+            "order": order,
+            "equalise": equalise,
+            "flat_field": flat_field,
+            "background": background,
+            "fill": fill,
+        },
+    )
+    result = run(
+        job,
+        Options(
+            block=block,
+            engine=engine,
+            memory=memory,
+            resume=resume,
+            overwrite=overwrite,
+            dry_run=dry_run,
+            checksums=checksums,
+            show_plan=show_plan,
+            progress=progress,
+        ),
+    )
+    if not isinstance(result, Run):
+        return result
+    if path is not None:
+        write_json(path.with_name(path.name + TILES), as_facts(found, operation.start))
+    return dataclasses.replace(result, stitching=found)
+
+
+def find_tiles(
+    tiles: Any,
+    positions: Any,
+    overlap: float | Sequence[float] | None,
+    unit: str,
+    voxel_size: Sequence[float] | None,
+    time: int | None,
+) -> tuple[Tile, ...]:
+    """The tiles at their nominal places, in whatever way these are given.
+
+    Raises:
+        ValueError: no positions, or several ways to find them.
+    """
+    if isinstance(tiles, str | os.PathLike) and "{" in str(tiles):
+        if overlap is None or positions is not None:
+            raise ValueError(
+                f"`tiles` is a pattern, {str(tiles)!r}: give the `overlap` of "
+                f"neighbours, and no `positions`."
+            )
+        return tiles_from_pattern(tiles, overlap, time=time)
+    if isinstance(tiles, str | os.PathLike):
+        raise ValueError(
+            f"`tiles` is {str(tiles)!r}; several paths, or a pattern with {{row}} and "
+            f"{{col}}, are needed."
+        )
+    if isinstance(positions, str | os.PathLike):
+        return tiles_from_table(
+            positions, files=list(tiles) or None, voxel_size=voxel_size, time=time
+        )
+    if positions is None:
+        return tiles_from_metadata(list(tiles), voxel_size=voxel_size, time=time)
+    return tiles_at(list(tiles), positions, unit=unit, voxel_size=voxel_size, time=time)
+
+
+def measure(
+    tiles: tuple[Tile, ...],
+    *,
+    channel: int,
+    search: Any,
+    model: str,
+    stage_sigma: float,
+    equalise: bool,
+    flat_field: bool,
+    background: str | float,
+) -> Stitching:
+    """Links, positions and gains; the arguments are those of `stitch`."""
+    links = measure_links(tiles, search=search, channel=channel)
+    if model == "affine":
+        links = measure_parts(tiles, links, channel=channel)
+    origins = np.array([tile.origin for tile in tiles])
+    placement = solve_links(
+        origins,
+        links,
+        shapes=np.array([tile.shape for tile in tiles]),
+        model=model,
+        stage_sigma=stage_sigma,
+    )
+    gains = None
+    if equalise:
+        used = links.pairs[links.usable & ~placement.rejected]
+        gains = tuple(
+            measure_gains(
+                tiles,
+                placement.positions,
+                background=_background(tiles, c, background),
+                flat_field=flat_field,
+                pairs=np.unique(used, axis=0),
+                channel=c,
+            )
+            for c in range(tiles[0].channels)
+        )
+    return Stitching(
+        tiles=tiles,
+        links=links,
+        placement=placement,
+        positions=placement.positions,
+        gains=gains,
+    )
+
+
+def _background(tiles: Sequence[Tile], channel: int, given: str | float) -> float:
+    """As given, or the least of the darkest parts of some tiles' middle planes."""
+    if not isinstance(given, str):
+        return float(given)
+    check_choice("background", given, ("auto",))
+    some = tiles[:: max(1, len(tiles) // 16)]
+    levels = []
+    for tile in some:
+        z, y, x = tile.shape
+        plane = tile.read(((z // 2, z // 2 + 1), (0, y), (0, x)), channel=channel)
+        if np.ptp(plane) > 0:
+            levels.append(estimate_background(plane))
+    return min(levels, default=0.0)
+
+
+def _remembered(tiles: tuple[Tile, ...], known: Any) -> Stitching:
+    """What an earlier run has measured."""
+    gains = known["gains"]
+    return Stitching(
+        tiles=tiles,
+        links=None,
+        placement=None,
+        positions=np.array(known["positions"]),
+        gains=None if gains is None else tuple(from_json(g) for g in gains),
+    )
+
+
+def stitched_image(
+    tiles: tuple[Tile, ...], operation: Stitch, voxel_size: Sequence[float] | None
+) -> Image:
+    """Axes, voxel size and channels of a mosaic."""
+    first = tiles[0].image
+    axes = ("c" if operation.leading else "") + "zyx"
+    size = tuple(voxel_size) if voxel_size is not None else tiles[0].voxel_size
+    known = None not in size
+    origin = ()
+    if known:
+        pairs = zip(operation.start, size, strict=True)
+        origin = tuple(float(a * s) for a, s in pairs)
+    return Image(
+        data=Like(
+            shape=(*operation.leading, *operation.shape), dtype=np.dtype("float32")
+        ),
+        axes=axes,
+        voxel_size=size,
+        origin=origin,
+        channels=first.channels if operation.leading else (),
+    )
+
+
+def as_facts(found: Stitching, start: Sequence[int]) -> dict[str, Any]:
+    """Positions and links, for the file beside the result."""
+    facts: dict[str, Any] = {
+        "convention": "positions are of the first voxel of every tile, (z, y, x) voxels"
+        " of the mosaic, whose own first voxel is at `start`",
+        "start": list(start),
+        "tiles": [tile.name for tile in found.tiles],
+        "nominal": found.nominal.tolist(),
+        "positions": found.positions.tolist(),
+        "gains": [g.gains.tolist() for g in found.gains or ()],
+    }
+    if found.placement is not None and found.links is not None:
+        facts["matrices"] = found.placement.matrices.tolist()
+        facts["components"] = [list(c) for c in found.placement.components]
+        facts["notes"] = list(found.placement.notes)
+        facts["links"] = [
+            {
+                "tiles": pair.tolist(),
+                "offset": offset.tolist(),
+                "ncc": float(ncc),
+                "usable": bool(usable),
+                "rejected": bool(rejected),
+                "residual": residual.tolist(),
+            }
+            for pair, offset, ncc, usable, rejected, residual in zip(
+                found.links.pairs,
+                found.links.offset,
+                found.links.ncc,
+                found.links.usable,
+                found.placement.rejected,
+                found.placement.residual,
+                strict=True,
+            )
+        ]
+    return facts
