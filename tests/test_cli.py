@@ -221,9 +221,9 @@ def test_missing_voxel_size_is_asked_for_and_taken(tmp_path, capsys):
 
 
 def test_too_little_memory_is_said_before_the_work(stack, monkeypatch, capsys):
-    from jaxdecon.cli import _info
+    from jaxdecon._core import _memory
 
-    monkeypatch.setattr(_info, "available_memory", lambda: 1000)
+    monkeypatch.setattr(_memory, "available_memory", lambda: 1000)
     assert run("deconvolve", stack, *OPTICS) == 1
     error = capsys.readouterr().err
     assert "GiB" in error

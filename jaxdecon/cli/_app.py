@@ -66,7 +66,9 @@ def run(arguments: Sequence[str]) -> int:
 
 def _fail(error: Exception, code: int) -> int:
     text = " ".join(str(error).split()) or type(error).__name__
-    if not isinstance(error, (*BAD_INPUT, OSError, MemoryError, FloatingPointError)):
+    ours = type(error).__module__.startswith("jaxdecon.")
+    known = (*BAD_INPUT, OSError, MemoryError, FloatingPointError)
+    if not (ours or isinstance(error, known)):
         text = f"{type(error).__name__}: {text} (JAXDECON_DEBUG=1 shows where)"
     errors.print(f"error: {text}", markup=False)
     return code

@@ -12,7 +12,7 @@ def make_plan(volume, psf, settings: Settings, label: str) -> Any:
     from ..deconvolution import plan
 
     say(f"{label}planning")
-    check_memory(volume.shape, psf.shape, boundary=settings.boundary, accelerated=True)
+    check_memory(volume.shape, psf.shape, **settings.memory_options)
     try:
         made = plan(
             volume,

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from ._blocks import BlockOptions
+from ._blocks_shown import has_journal
 from ._console import start_jax
 from ._inputs import (
     expand,
@@ -21,7 +23,7 @@ from ._optics import (
     VoxelSize,
     parse_voxel_size,
 )
-from ._psf_options import Optics, option, with_optics
+from ._psf_options import Optics, option, with_options
 from ._solve import Settings
 
 MATCHED_ITERATIONS, UNMATCHED_ITERATIONS = 20, 2
@@ -43,14 +45,16 @@ CHOSEN = (
 """Options that --auto sets."""
 
 
-@with_optics
+@with_options(optics=Optics, in_blocks=BlockOptions)
 def deconvolve(
     context: typer.Context,
     inputs: Annotated[
         list[str],
         typer.Argument(
             metavar="INPUT...",
-            help="Images (TIFF, OME-Zarr, .npy), or quoted patterns such as '*.tif'.",
+            help="Images: TIFF, OME-Zarr, HDF5 (file.h5:/path), N5, BigDataViewer, "
+            ".npy; a folder of TIFF files; quoted patterns: '*.tif' for many images, "
+            "'z{z}.tif' for the planes of one.",
         ),
     ],
     psf: PsfFiles = None,
@@ -156,6 +160,7 @@ def deconvolve(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace outputs that exist.")
     ] = False,
+    in_blocks: BlockOptions = BlockOptions(),
 ) -> None:
     """Deconvolve images: all channels and time points, one after the other.
 
@@ -170,6 +175,12 @@ def deconvolve(
     With a measured PSF, into one OME-Zarr:
 
         jaxdecon deconvolve 'run/*.tif' --series --psf bead.tif -o run.ome.zarr
+
+    A volume larger than memory: look at the plan, then do it, and if it was stopped, do
+    the rest:
+
+        jaxdecon deconvolve brain.ome.zarr --psf bead.tif -o sharp.ome.zarr --dry-run
+        jaxdecon deconvolve brain.ome.zarr --psf bead.tif -o sharp.ome.zarr
     """
     from .. import io, report
 
@@ -179,10 +190,13 @@ def deconvolve(
     elif offset is not None and gain is None:
         raise ValueError("--offset needs --gain, the camera's units per photon.")
     files = expand(inputs)
+    if in_blocks.asked and not _is_given(context, "suffix"):
+        suffix = ".ome.zarr"
     targets = plan_outputs(files, output, suffix, series=series)
     for target in targets:
-        io.format_of(target)
-        io.check_target(target, overwrite=overwrite)
+        io.format_of(target, writing=True)
+        if not has_journal(target):  # else it is looked at when that is read
+            io.check_target(target, overwrite=overwrite)
         if target.resolve() in [file.resolve() for file in files]:
             raise ValueError(f"{target} is an input; it is not overwritten.")
     if figure is not None:
@@ -208,6 +222,7 @@ def deconvolve(
     source = PsfSource(files=psf, optics=optics, energy=psf_energy)
     images = [io.read(file) for file in files]
     images = [io.stack_time(images)] if series else images
+    in_blocks.share_devices()
     start_jax()
     given = parse_voxel_size(voxel_size)
     for number, (image, target) in enumerate(zip(images, targets, strict=True)):
@@ -219,8 +234,10 @@ def deconvolve(
             dtype=dtype,
             scale=scale,
             figure=figure if number == 0 else None,
+            path=None if series else files[number],
+            resized=given is not None,
         )
-        job.run(target, overwrite=overwrite)
+        job.run(target, in_blocks, overwrite=overwrite)
 
 
 def _iterations(given: int | None, back_projector: str, stop: str | None) -> int:
@@ -233,11 +250,12 @@ def _iterations(given: int | None, back_projector: str, stop: str | None) -> int
 
 def _refuse_chosen(context: typer.Context) -> None:
     """An error for options that --auto sets."""
-    given = [
-        option(name)
-        for name in CHOSEN
-        if (source := context.get_parameter_source(name)) is not None
-        and source.name == "COMMANDLINE"
-    ]
+    given = [option(name) for name in CHOSEN if _is_given(context, name)]
     if given:
         raise ValueError(f"--auto chooses {', '.join(given)}: leave out either.")
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    """Whether the user has set an option."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"

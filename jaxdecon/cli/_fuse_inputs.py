@@ -29,7 +29,7 @@ def fuse_targets(output, watch, figure, projections, poses_file, overwrite) -> d
         return {}
     if figure is not None or projections is not None:
         report.check_plots()
-    io.format_of(output)
+    io.format_of(output, writing=True)
     targets = {"output": Path(output), "figure": figure, "poses": poses_file}
     for target in targets.values():
         if target is not None:

@@ -3,7 +3,6 @@
 import importlib.metadata
 import os
 import platform
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -48,6 +47,7 @@ def describe_machine() -> None:
     import jax
 
     from .. import __version__
+    from .._core._memory import available_memory
 
     say(f"jaxdecon {__version__}, Python {platform.python_version()}")
     versions = [f"{name} {importlib.metadata.version(name)}" for name in PACKAGES]
@@ -62,33 +62,3 @@ def describe_machine() -> None:
     hint = idle_gpu_hint()
     if hint:
         say(f"note: {hint}")
-
-
-def available_memory() -> int | None:
-    """Free bytes on the default device, or of the machine; None if not known."""
-    import jax
-
-    stats = jax.devices()[0].memory_stats() or {}
-    if "bytes_limit" in stats:
-        return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-    known = [b for b in (_machine_memory(), _container_memory()) if b is not None]
-    return min(known, default=None)
-
-
-def _machine_memory() -> int | None:
-    try:
-        with open("/proc/meminfo") as lines:
-            values = dict(line.split(":") for line in lines)
-        return int(values["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return None
-
-
-def _container_memory() -> int | None:
-    """What a container's limit leaves, where there is one (cgroup v2)."""
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text()
-        used = Path("/sys/fs/cgroup/memory.current").read_text()
-        return int(limit) - int(used)
-    except (OSError, ValueError):
-        return None

@@ -7,12 +7,19 @@ from typing import Any
 
 from ._console import say
 
+FIELD = re.compile(r"((^|[._-]+)[a-zA-Z]?)?\{[tcz]\}")
+"""A field of a pattern that stands for one image, with a lone letter before it."""
+
 
 def expand(inputs: list[str]) -> list[Path]:
-    """Files of the inputs; patterns are expanded, in natural order."""
+    """Files of the inputs; `*` and `?` are expanded, in natural order.
+
+    A folder, "planes/z{z}.tif" and "file.h5:/path" are one input each, as they are for
+    `io.read`.
+    """
     files: list[Path] = []
     for entry in inputs:
-        if Path(entry).exists():
+        if is_there(entry):
             files.append(Path(entry))
             continue
         found = sorted(glob.glob(entry, recursive=True), key=_natural)
@@ -26,13 +33,33 @@ def _natural(name: str) -> list[Any]:
     return [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", name)]
 
 
+def is_there(entry: str) -> bool:
+    """Whether an input can be opened as it is; of a pattern `io.read` says that."""
+    return bool(FIELD.search(entry)) or split_inside(entry)[0].exists()
+
+
+def split_inside(path: str | Path) -> tuple[Path, str]:
+    """A file, and what a colon behind it names inside: "a.h5:/path"."""
+    from ..io import READ_ONLY
+
+    text = str(path)
+    if Path(text).exists():
+        return Path(text), ""
+    for suffix in READ_ONLY:
+        end = text.lower().rfind(f"{suffix}:") + len(suffix)
+        if end > len(suffix):
+            return Path(text[:end]), text[end + 1 :]
+    return Path(text), ""
+
+
 def plan_outputs(files, output, suffix, *, series: bool) -> list[Path]:
     """An output for every input, or one for a series."""
     from ..io import FORMATS, format_of
 
     sources = files[:1] if series else files
     for file in sources:
-        format_of(file)
+        if not (file.is_dir() or FIELD.search(str(file))):
+            format_of(file)
     if suffix not in FORMATS:
         raise ValueError(f"--suffix is {suffix!r}; known: {', '.join(FORMATS)}.")
     if output is not None and (_is_image(output) or not Path(output).is_dir()):
@@ -43,9 +70,8 @@ def plan_outputs(files, output, suffix, *, series: bool) -> list[Path]:
             )
         return [Path(output)]
     targets = [
-        (file.parent if output is None else Path(output))
-        / f"{_stem(file)}_deconvolved{suffix}"
-        for file in sources
+        (folder if output is None else Path(output)) / f"{stem}_deconvolved{suffix}"
+        for folder, stem in map(_place, sources)
     ]
     return _distinct(sources, targets)
 
@@ -69,13 +95,26 @@ def _is_image(path: str) -> bool:
     return path.lower().rstrip("/").endswith(tuple(FORMATS))
 
 
-def _stem(file: Path) -> str:
-    from ..io import FORMATS
+def _place(source: Path) -> tuple[Path, str]:
+    """Folder and name of an input, of which those of its output are made.
 
-    for suffix in sorted(FORMATS, key=len, reverse=True):
-        if file.name.lower().endswith(suffix):
-            return file.name[: -len(suffix)]
-    return file.stem
+    "a.h5:/t0/raw" is called a_t0_raw, and a pattern by what is left of it without its
+    fields: img_z{z}.tif is img, planes/z{z}.tif is planes, and lies beside the folder.
+    """
+    file, inside = split_inside(source)
+    stem = FIELD.sub("", _without_suffix(file.name))
+    if not stem:
+        file, stem = file.absolute().parent, file.absolute().parent.name
+    return file.parent, "_".join([stem, *filter(None, inside.split("/"))])
+
+
+def _without_suffix(name: str) -> str:
+    from ..io import FORMATS, READ_ONLY
+
+    for suffix in sorted(FORMATS | READ_ONLY, key=len, reverse=True):
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)]
+    return name
 
 
 def with_voxel_size(image, given, name):

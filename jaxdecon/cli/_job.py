@@ -8,27 +8,60 @@ from typing import Any
 import numpy as np
 
 from ._auto import make_plan, run_plan
+from ._blocks import BlockOptions
 from ._console import progress_bar, say
+from ._job_blocks import deconvolve_in_blocks, needs_blocks
 from ._solve import deconvolve_volume
 
 
 class Job:
     """Deconvolves one image, a volume whenever its result is asked for one."""
 
-    def __init__(self, *, image, name, source, settings, dtype, scale, figure):
+    def __init__(
+        self,
+        *,
+        image,
+        name,
+        source,
+        settings,
+        dtype,
+        scale,
+        figure,
+        path=None,
+        resized=False,
+    ):
+        """Nothing is read yet.
+
+        Args:
+            image: what to deconvolve.
+            name: what to call it.
+            source: of its PSFs.
+            settings: how.
+            dtype: of the result.
+            scale: factor on the result.
+            figure: where to draw the first volume; None: nowhere.
+            path: of the image; None if it is made of several.
+            resized: whether the user corrected the voxel size in the file.
+        """
         self.image, self.source, self.settings = image, source, settings
-        self.name = name
+        self.name, self.path, self.resized = name, path, resized
         self.dtype, self.scale, self.figure = dtype, scale, figure
         self.shape, self._done = image.shape, 0
         self._plans: dict[int, Any] = {}  # of the channels, with --auto
         self._shown: tuple | None = None  # the first volume, for the figure
 
-    def run(self, target: Path, *, overwrite: bool) -> None:
-        """Write the deconvolved image to `target`."""
-        from .. import io
-
+    def run(self, target: Path, blocks: BlockOptions, *, overwrite: bool) -> None:
+        """Write the deconvolved image to `target`, in blocks where it has to be."""
         for note in self.image.notes:
             say(f"{self.name}: {note}")
+        if needs_blocks(self, target, blocks):
+            deconvolve_in_blocks(self, target, blocks, overwrite=overwrite)
+        else:
+            self._run_whole(target, overwrite=overwrite)
+
+    def _run_whole(self, target: Path, *, overwrite: bool) -> None:
+        from .. import io
+
         self._prepare()
         result = self.image.replace(data=_OnDemand(self, np.dtype(self.dtype)))
         began = time.perf_counter()
@@ -47,7 +80,7 @@ class Job:
         """The deconvolved volume at `index` of the leading axes."""
         from .. import io
 
-        volume, psf = self._volume(index), self._psf(index)
+        volume, psf = self._volume(index), self.psf(self._channel(index))
         advance, label = self._advance(volume.size), self._label(index)
         plan = self._plan(index)
         if plan is None:
@@ -62,8 +95,7 @@ class Job:
     def _prepare(self) -> None:
         """Make the first PSF, or a plan for every channel, before any output."""
         leading = self._leading
-        first = (0,) * len(leading)
-        self._psf(first)
+        self.psf(0)
         if not self.settings.auto:
             return
         for index in np.ndindex(leading):
@@ -73,7 +105,7 @@ class Job:
             volume = self._volume(index)
             if np.ptp(volume) > 0:  # else an empty frame: a later one may do
                 self._plans[channel] = make_plan(
-                    volume, self._psf(index), self.settings, self._label(index)
+                    volume, self.psf(channel), self.settings, self._label(index)
                 )
 
     def _all_iterations(self) -> int:
@@ -93,7 +125,7 @@ class Job:
 
     def _volume(self, index: tuple[int, ...]) -> np.ndarray:
         volume = self.image.volume(index)
-        return volume.squeeze(0) if self._is_plane else volume
+        return volume.squeeze(0) if self.is_plane else volume
 
     def _channel(self, index: tuple[int, ...]) -> int:
         return dict(zip(self.image.axes, index, strict=False)).get("c", 0)
@@ -105,16 +137,17 @@ class Job:
         return f"{text}: " if text else ""
 
     @property
-    def _is_plane(self) -> bool:
+    def is_plane(self) -> bool:
         """Whether z is there and has length one: then it is a 2D image."""
         return self.image.sizes.get("z") == 1
 
-    def _psf(self, index: tuple[int, ...]) -> np.ndarray:
+    def psf(self, channel: int) -> np.ndarray:
+        """The PSF of a channel."""
         channels = self.image.sizes.get("c", 1)
         shape, size = self.image.volume_shape, self.image.voxel_size
-        if self._is_plane:
+        if self.is_plane:
             shape, size = shape[1:], size[1:]
-        return self.source.get(self._channel(index), channels, shape, size, say)
+        return self.source.get(channel, channels, shape, size, say)
 
     def _advance(self, voxels: int) -> Callable[[int], None]:
         began, before = time.perf_counter(), self._done

@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
 
 from .._core._check import check_share
+from ._inputs import is_there
 from ._psf_checks import check_optics
 from ._psf_models import describe, make_psf
 from ._psf_numbers import check_micrometres
@@ -93,7 +93,7 @@ class PsfSource:
                 f"(given: {given})."
             )
         for file in self.files:
-            if not Path(file).exists():
+            if not is_there(file):
                 raise FileNotFoundError(f"no file {file}.")
 
     def get(self, channel: int, channels: int, shape, voxel_size, say) -> np.ndarray:

@@ -111,7 +111,7 @@ def _check_targets(measured, output, figure, *, overwrite: bool) -> None:
     from .. import io, report
 
     if output is not None:
-        io.format_of(output)
+        io.format_of(output, writing=True)
     if figure is not None:
         report.check_plots()
     for target in (output, figure):

@@ -140,20 +140,38 @@ def of_channel(name: str, values: Sequence[Any], channel: int, channels: int) ->
     return values[channel if len(values) > 1 else 0]
 
 
-def with_optics(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of `Optics` in place of its parameter `optics`."""
-    options = inspect.signature(Optics).parameters
+def with_options(**groups: type) -> Callable[..., Callable[..., None]]:
+    """Give a command the options of some dataclasses in place of single parameters.
 
-    @functools.wraps(command)
-    def wrapper(**arguments: Any) -> None:
-        optics = Optics(**{name: arguments.pop(name) for name in options})
-        command(**arguments, optics=optics)
+    Args:
+        groups: the class of every parameter that stands for a group of options.
+    """
 
-    parameters: list[inspect.Parameter] = []
-    for parameter in inspect.signature(command).parameters.values():
-        is_optics = parameter.name == "optics"
-        parameters += options.values() if is_optics else [parameter]
-    keywords = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
-    wrapper.__signature__ = inspect.Signature(keywords)  # pyright: ignore
-    wrapper.__annotations__ = {p.name: p.annotation for p in keywords}
-    return wrapper
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        fields = {
+            name: inspect.signature(cls).parameters for name, cls in groups.items()
+        }
+
+        @functools.wraps(command)
+        def wrapper(**arguments: Any) -> None:
+            made = {
+                name: cls(**{field: arguments.pop(field) for field in fields[name]})
+                for name, cls in groups.items()
+            }
+            command(**arguments, **made)
+
+        parameters: list[inspect.Parameter] = []
+        for parameter in inspect.signature(command).parameters.values():
+            parameters += fields.get(
+                parameter.name, {parameter.name: parameter}
+            ).values()
+        keywords = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
+        wrapper.__signature__ = inspect.Signature(keywords)  # pyright: ignore
+        wrapper.__annotations__ = {p.name: p.annotation for p in keywords}
+        return wrapper
+
+    return decorate
+
+
+with_optics = with_options(optics=Optics)
+"""Give a command the options of `Optics` in place of its parameter `optics`."""

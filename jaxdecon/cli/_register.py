@@ -158,7 +158,7 @@ def _check_options(output, matrix, figure, apply, initial, order, overwrite) -> 
         if target is not None:
             io.check_target(target, overwrite=overwrite)
     if output is not None:
-        io.format_of(output)
+        io.format_of(output, writing=True)
 
 
 def _volumes(images, channels) -> list[np.ndarray]:

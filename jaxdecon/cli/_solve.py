@@ -42,6 +42,19 @@ class Settings:
         if self.gain is not None:
             check.check_positive("--gain", self.gain)
 
+    @property
+    def memory_options(self) -> dict[str, Any]:
+        """What memory depends on besides shapes, for `needed_memory`."""
+        if self.auto:  # the largest of what may be chosen
+            return {"boundary": self.boundary, "accelerated": True}
+        return {
+            "boundary": self.boundary,
+            "matched": self.back_projector == "matched",
+            "keep_best": self.keep == "best",
+            "accelerated": self.accelerated,
+            "halves": self.stop in ("held-out", "rehearsal", "consensus"),
+        }
+
 
 def deconvolve_volume(volume, psf, settings: Settings, progress, label: str) -> Any:
     """The `Result` for one volume; `label` goes before what is said of it."""
@@ -51,15 +64,7 @@ def deconvolve_volume(volume, psf, settings: Settings, progress, label: str) -> 
 
     image = check_image("image", volume)
     background = _background(volume, settings, label)
-    check_memory(
-        volume.shape,
-        psf.shape,
-        boundary=settings.boundary,
-        matched=settings.back_projector == "matched",
-        keep_best=settings.keep == "best",
-        accelerated=settings.accelerated,
-        halves=settings.stop in ("held-out", "rehearsal", "consensus"),
-    )
+    check_memory(volume.shape, psf.shape, **settings.memory_options)
     image, background = _as_counts(image, background, settings)
     _check_stop(image, settings)
     operator = Convolution.from_psf(psf, image.shape, boundary=settings.boundary)
@@ -141,8 +146,8 @@ def _check_stop(image, settings: Settings) -> None:
         raise ValueError(f"{error} Here: give --gain and --offset.") from None
 
 
-def check_memory(shape, psf_shape, *, halves: bool = False, **options: Any) -> None:
-    """Refuse what cannot fit, before it is tried.
+def needed_memory(shape, psf_shape, *, halves: bool = False, **options: Any) -> int:
+    """Bytes that a volume needs at a time.
 
     Args:
         shape: of the volume.
@@ -150,16 +155,27 @@ def check_memory(shape, psf_shape, *, halves: bool = False, **options: Any) -> N
         halves: whether a stopping rule runs a second scheme, or halves of the photons.
         options: of `memory_needed`.
     """
-    from .. import deconvolution as decon
-    from ._info import available_memory
+    from ..deconvolution import memory_needed
 
-    needed = decon.memory_needed(shape, psf_shape, **options)
-    needed *= 2 if halves else 1
-    available = available_memory()
-    if available is not None and needed > available:
+    return memory_needed(shape, psf_shape, **options) * (2 if halves else 1)
+
+
+def check_memory(shape, psf_shape, **options: Any) -> None:
+    """Refuse what cannot fit, before it is tried; arguments as for `needed_memory`."""
+    from .._core._memory import available_memory
+
+    needed, free = needed_memory(shape, psf_shape, **options), available_memory()
+    if free is not None and needed > free:
         raise MemoryError(
-            f"deconvolving {'x'.join(map(str, shape))} with a PSF of "
-            f"{'x'.join(map(str, psf_shape))} needs about {needed / 2**30:.1f} GiB, "
-            f"and {available / 2**30:.1f} GiB are free: use --boundary periodic, "
+            f"{too_large(shape, psf_shape, needed, free)}: use --boundary periodic, "
             f"a smaller --psf-energy, or crop the image."
         )
+
+
+def too_large(shape, psf_shape, needed: int, free: int) -> str:
+    """That a volume needs more memory than there is."""
+    return (
+        f"deconvolving {'x'.join(map(str, shape))} with a PSF of "
+        f"{'x'.join(map(str, psf_shape))} needs about {needed / 2**30:.1f} GiB, "
+        f"and {free / 2**30:.1f} GiB are free"
+    )
