@@ -7,7 +7,7 @@ import pytest
 import scipy.interpolate
 
 import jaxdecon as jd
-from jaxdecon.fusion._sampling import SplineSample, spline_blur
+from jaxdecon.fusion._sampling import SplineSample
 from jaxdecon.geometry._displacement import Displacement
 from jaxdecon.registration._field import fit_field, fit_pose
 
@@ -152,7 +152,7 @@ def test_views_of_a_deformed_specimen_are_fused_through_a_field(tmp_path):
     heights = rng.uniform(0.3, 1, len(places))
 
     def bent(p):
-        z, y, x = p.T
+        _, y, x = p.T
         return np.stack(
             [np.sin(y / 40), 1.8 * np.sin(x / 40), -1.5 * np.cos(y / 45)], 1
         )

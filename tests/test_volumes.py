@@ -16,6 +16,7 @@ import jaxdecon as jd
 from jaxdecon.io._pyramid import bin_volume
 from jaxdecon.volumes._blocks import BlockGrid
 from jaxdecon.volumes._halo import deconvolution_halo, radius
+from jaxdecon.volumes._source import Source
 
 from . import _volumes
 from ._volumes import BLOCK, OPTIONS, PSF, SHAPE, texture
@@ -249,6 +250,21 @@ def test_warps_equal_the_whole(tmp_path, source, image, order):
         jd.volumes.warp(source, target, np.eye(3))
 
 
+def test_a_constant_start_is_the_same_for_all_blocks(tmp_path, source, image):
+    target = tmp_path / "constant.ome.zarr"
+    options = {"iterations": 10, "background": 10.0, "init": "constant"}
+    jd.volumes.deconvolve(source, target, PSF, block=BLOCK, **options)
+    whole = np.asarray(jd.richardson_lucy(image, PSF, **options))
+    found = np.asarray(jd.io.read(target))
+    assert abs(found - whole).max() < 1e-3 * whole.max()
+
+
+def test_a_pyramid_is_found_from_its_full_image(source):
+    opened = Source(jd.io.read(source))
+    assert [step for _, step in opened.levels()] == [(1, 1, 1), (1, 2, 2)]
+    assert Source(np.zeros((8, 8))).levels() == []
+
+
 def test_into_a_zarr_array(tmp_path, source, image):
     target = zarr.create_array(
         tmp_path / "given.zarr",
@@ -355,6 +371,7 @@ def test_what_all_blocks_share_is_measured_once(done):
         "background": [10.0],
         "scales": [None],
         "momenta": [None],
+        "levels": [None],
     }
     assert manifest["finished"]
 

@@ -151,6 +151,9 @@ def test_a_finished_target_is_replaced_only_when_asked(tmp_path, source, undistu
     assert digest(target) == undisturbed
     jd.volumes.deconvolve(source, target, PSF, overwrite=True, **changed)
     assert digest(target) != undisturbed
+    (target / "0" / "extra").write_text("x")
+    with pytest.raises(jd.volumes.RunRefused, match="has been changed since"):
+        jd.volumes.deconvolve(source, target, PSF, **changed)
     jd.io.write(tmp_path / "y.ome.zarr", np.zeros((8, 8, 8)))
     with pytest.raises(FileExistsError, match=r"y\.ome\.zarr exists"):
         jd.volumes.deconvolve(source, tmp_path / "y.ome.zarr", PSF, **OPTIONS)

@@ -46,6 +46,9 @@ def agreed(operation: Deconvolve, grid: BlockGrid, *, restore_flux: bool) -> Dec
     """
     optics = []
     for channel, one in enumerate(operation.optics):
+        if operation.method.start == "constant":
+            level = mean_signal(operation.source, channel, float(one.background))
+            one = dataclasses.replace(one, level=np.float32(level))
         if (restore_flux and one.kernel is not None) or operation.method.accelerated:
             images = _bright(operation, grid, channel)
             if restore_flux and one.kernel is not None:
@@ -54,6 +57,13 @@ def agreed(operation: Deconvolve, grid: BlockGrid, *, restore_flux: bool) -> Dec
                 one = with_momenta(one, images, operation.method)
         optics.append(one)
     return dataclasses.replace(operation, optics=tuple(optics))
+
+
+def mean_signal(source: Source, channel: int, background: float) -> float:
+    """The mean of what exceeds the background, in parts of a channel's first volume."""
+    index = first_index(source, channel)
+    parts = [source.read(index, region) for region in looks(source.shape)]
+    return float(np.mean([np.maximum(p - background, 0.0).mean() for p in parts]))
 
 
 def with_scales(optics: Optics, images: Sequence[Any], method: Method) -> Optics:

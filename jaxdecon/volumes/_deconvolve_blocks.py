@@ -48,6 +48,7 @@ class Optics:
         kernel: back projector with unit sum; None: matched.
         background: in the image's units.
         scales: factors on the estimate after every iteration; None: none.
+        level: to start from everywhere; None: the image, or each block's own mean.
         momenta: how far `Accelerated` extrapolates; None: each block finds its own.
         likelihood: of the noise.
         prior: penalty on the object; None: none.
@@ -58,6 +59,7 @@ class Optics:
     background: Any = 0.0
     scales: Any = None
     momenta: Any = None
+    level: Any = None
     likelihood: Likelihood = Poisson()
     prior: Any = None
 
@@ -172,26 +174,33 @@ class Deconvolve(Operation):
         return self.source.coarse()
 
     def shared(self) -> Mapping[str, Any]:
-        """Backgrounds, scales and momenta."""
+        """Backgrounds, scales, momenta and levels to start from."""
         return {
             "background": [float(one.background) for one in self.optics],
             "scales": [as_list(one.scales) for one in self.optics],
             "momenta": [as_list(one.momenta) for one in self.optics],
+            "levels": [
+                None if o.level is None else float(o.level) for o in self.optics
+            ],
         }
 
     def with_shared(self, shared: Mapping[str, Any] | None) -> "Deconvolve":
         """The operation with what an earlier run has measured."""
         if shared is None:
             return self
-        values = (shared[key] for key in ("background", "scales", "momenta"))
+        names = ("background", "scales", "momenta", "levels")
+        values = (shared[name] for name in names)
         optics = [
             dataclasses.replace(
                 self.optics[i % len(self.optics)],
                 background=np.float32(background),
                 scales=as_array(scales),
                 momenta=as_array(momenta),
+                level=None if level is None else np.float32(level),
             )
-            for i, (background, scales, momenta) in enumerate(zip(*values, strict=True))
+            for i, (background, scales, momenta, level) in enumerate(
+                zip(*values, strict=True)
+            )
         ]
         return dataclasses.replace(self, optics=tuple(optics))
 
@@ -248,11 +257,14 @@ def block_problem(
     """What is solved for one block, and how."""
     image = image.astype(jnp.float32)
     operator = Convolution.from_psf(optics.psf, image.shape, boundary=method.boundary)
-    kernel = optics.kernel
+    kernel, initial = optics.kernel, None
+    if optics.level is not None:
+        initial = jnp.full(operator.domain, optics.level, image.dtype)
     scheme: Scheme = RichardsonLucy(
         back_projector=None if kernel is None else operator.back_projection(kernel),
         prior=optics.prior,
         start=method.start,
+        initial=initial,
     )
     if optics.scales is not None:
         scheme = Scaled(scheme=scheme, factors=optics.scales)

@@ -17,11 +17,11 @@ from ._checksums import write_checksums
 from ._dark import dark_blocks
 from ._engine import Engine
 from ._engines import as_engine, workers_of
-from ._journal import Journal, check_same
+from ._journal import Journal, RunRefused, check_same
 from ._operation import Operation
 from ._outcome import BlocksFailed, Progress, Run
 from ._plan import Budget, Plan, choose_grid, needs, to_json
-from ._source import Source
+from ._source import Source, files_digest
 from ._target import OmeZarrTarget, Target
 from ._task import Outcome, Task
 from ._trial import with_estimate
@@ -86,6 +86,14 @@ def run(job: Job, options: Options) -> Run | Plan:
         FileExistsError: the result is there already.
     """
     engine = as_engine(options.engine)
+    try:
+        return _run(job, options, engine)
+    finally:
+        if isinstance(options.engine, str):  # the connection is ours
+            engine.client.close()  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _run(job: Job, options: Options, engine: Engine) -> Run | Plan:
     journal = None if job.path is None else Journal.beside(job.path)
     if options.dry_run:
         plan, _ = _new_plan(job, options, engine)
@@ -100,6 +108,7 @@ def run(job: Job, options: Options) -> Run | Plan:
     with journal.locked():
         earlier = _earlier(journal, job, wanted, options)
         if earlier is not None and earlier.get("finished"):
+            _check_untouched(job, earlier, journal)
             plan, _ = _old_plan(job, earlier, journal, options)
             return Run(path=job.path, plan=plan, blocks=0)
         if earlier is None:
@@ -247,7 +256,19 @@ def _finish(job: Job, journal: Journal | None, options: Options) -> None:
         job.target.move_to(job.path)
     if options.checksums and job.path is not None:
         write_checksums(job.path, journal.folder / "SHA256SUMS")
-    journal.write_manifest((journal.manifest() or {}) | {"finished": True})
+    files = None if job.path is None else files_digest(job.path)
+    journal.write_manifest(
+        (journal.manifest() or {}) | {"finished": True, "files": files}
+    )
+
+
+def _check_untouched(job: Job, earlier: Any, journal: Journal) -> None:
+    """Refuse to call a result finished that is not what the run has left."""
+    if job.path is not None and files_digest(job.path) != earlier.get("files"):
+        raise RunRefused(
+            f"{job.path} has been changed since the run of {journal.folder} finished: "
+            f"begin anew (`resume=False` with `overwrite=True`)."
+        )
 
 
 @contextlib.contextmanager

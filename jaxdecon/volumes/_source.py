@@ -12,6 +12,7 @@ import zarr
 
 from .. import io
 from ..io import Image
+from ..io._atomic import ZARR_MARKS
 from ..io._image import AXES, Lazy
 from ..io._tiff import guessed_axes
 from ._blocks import Region, Shape, slices
@@ -36,9 +37,12 @@ class Source:
 
     def __init__(self, given: Any):
         named = isinstance(given, str | os.PathLike)
-        self.path = Path(given) if named else array_path(given)
         self._given = str(given) if named else given
         self._image: Image | None = None
+        if named and Path(given).exists():
+            self.path: Path | None = Path(given)
+        else:  # an array, a pattern of names, or a part of a file
+            self.path = array_path(self.image)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "_given": self._given, "_image": None}
@@ -102,13 +106,29 @@ class Source:
 
         Empty where the source has no pyramid.
         """
-        if not isinstance(self._given, str) or io.format_of(self._given) != "OME-Zarr":
+        group = self._group()
+        if group is None:
             return []
         found = []
-        for image in io.read_levels(self._given):
+        for image in io.read_levels(group):
             sizes = zip(self.shape, image.volume_shape, strict=True)
             found.append((image, tuple(-(-n // m) for n, m in sizes)))
         return found
+
+    def _group(self) -> Path | None:
+        """The OME-Zarr whose full image this is; None if it is none."""
+        for folder in (self.path, self.path and self.path.parent):
+            if folder is None or not any((folder / m).exists() for m in ZARR_MARKS):
+                continue
+            try:
+                full = io.read_levels(folder)[0]
+            except ValueError:
+                continue
+            if full.shape == self.image.shape and array_path(full) == array_path(
+                self.image
+            ):
+                return folder
+        return None
 
     def fingerprint(self) -> dict[str, Any]:
         """What changes when the source does: shape, type, and its files' times."""
@@ -118,7 +138,10 @@ class Source:
             data = np.ascontiguousarray(image.data[...])
             digest = hashlib.sha256(data.view(np.uint8).data).hexdigest()
             return known | {"path": None, "content": digest}
-        return known | {"path": str(self.path.resolve()), "files": _files(self.path)}
+        return known | {
+            "path": str(self.path.resolve()),
+            "files": files_digest(self.path),
+        }
 
 
 def array_path(given: Any) -> Path | None:
@@ -149,7 +172,7 @@ def as_image(given: Any, axes: str | None = None) -> Image:
     return Image(data=given, axes=axes or guessed_axes(given.ndim - 2) + "yx")
 
 
-def _files(path: Path) -> str:
+def files_digest(path: Path) -> str:
     """A digest of sizes and times of a file, or of the files of a folder."""
     digest = hashlib.sha256()
     found = sorted(_walk(path)) if path.is_dir() else [_entry(path, path)]

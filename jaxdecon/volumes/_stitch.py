@@ -120,8 +120,8 @@ def stitch(
             number or one per axis.
         time: time point, for tiles with several.
         channel: to register by; all channels are written.
-        search: voxels that two tiles may be away from their nominal offset; None: a
-            tenth of a tile.
+        search: voxels that two tiles may be away from their nominal offset, which is
+            twice the error of the stage; None: a tenth of a tile.
         model: "translation", or "affine": tiles may also deform a little.
         stage_sigma: repeatability of the stage between neighbours, voxels.
         weights: of the blend: "linear", "cosine", "content" or "nearest".
@@ -188,8 +188,9 @@ def stitch(
             flat_field=flat_field,
             background=background,
         )
-        for note in found.placement.notes if found.placement else ():
-            warnings.warn(note, stacklevel=2)
+        placement = found.placement
+        if placement is not None and doubtful(placement):
+            warnings.warn(placement.message, stacklevel=2)
         matrices = found.placement.matrices if found.placement else None
     box = mosaic_box(placed, found.positions)
     channels = placed[0].channels
@@ -250,6 +251,11 @@ def stitch(
     if path is not None:
         write_json(path.with_name(path.name + TILES), as_facts(found, operation.start))
     return dataclasses.replace(result, stitching=found)
+
+
+def doubtful(placement: Placement) -> bool:
+    """Whether links contradict each other, or tiles hang together by nothing."""
+    return bool(placement.rejected.any()) or len(placement.components) > 1
 
 
 def find_tiles(

@@ -26,10 +26,13 @@ def with_estimate(plan: Plan, operation: Operation) -> Plan:
     core = tuple(min(n, EDGE) for n in plan.grid.core)
     small = dataclasses.replace(plan.grid, core=core)
     block = small[len(small) // 2]
-    inputs = operation.read(block)
-    jax.block_until_ready(operation.compute(block, inputs))
-    began = time.perf_counter()
-    jax.block_until_ready(operation.compute(block, inputs))
+    try:
+        inputs = operation.read(block)
+        jax.block_until_ready(operation.compute(block, inputs))
+        began = time.perf_counter()
+        jax.block_until_ready(operation.compute(block, inputs))
+    except Exception:  # the run itself will say what is wrong with that block
+        return plan
     rate = (time.perf_counter() - began) / _work(small)
     computing = rate * _work(plan.grid) * plan.todo
     moving = (plan.bytes_to_read + plan.bytes_to_write) / READ_RATE

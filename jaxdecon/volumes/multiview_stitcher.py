@@ -1,4 +1,4 @@
-"""Our registration and deconvolution inside multiview-stitcher, which is not needed here.
+"""Our registration and deconvolution for multiview-stitcher, which is not needed here.
 
     from jaxdecon.volumes import multiview_stitcher as ours
 
