@@ -192,6 +192,31 @@ def test_other_programs_read_it(done):
     models.Image.from_zarr(zarr.open_group(target, mode="r"))
 
 
+def test_ome_zarr_py_reads_it(done):
+    reader = pytest.importorskip("ome_zarr.reader")
+    from ome_zarr.io import parse_url
+
+    target, _ = done
+    node = next(iter(reader.Reader(parse_url(str(target)))()))
+    scale, translation = node.metadata["coordinateTransformations"][1]
+    assert scale["scale"] == [0.3, 0.2, 0.2]
+    assert translation["translation"] == [0.0, 0.05, 0.05]
+    np.testing.assert_array_equal(
+        np.asarray(node.data[0]), np.asarray(jd.io.read(target))
+    )
+    assert len(node.data) == len(jd.io.read_levels(target))
+
+
+def test_ngff_zarr_reads_it(done):
+    ngff_zarr = pytest.importorskip("ngff_zarr")
+    target, _ = done
+    image = ngff_zarr.from_ngff_zarr(str(target)).images[0]
+    assert image.scale == {"z": 0.3, "y": 0.1, "x": 0.1}
+    np.testing.assert_array_equal(
+        np.asarray(image.data), np.asarray(jd.io.read(target))
+    )
+
+
 def test_coarse_levels_below_a_shard_are_made_at_the_end(tmp_path):
     image = texture((300, 300))
     target = tmp_path / "plane.ome.zarr"
@@ -335,6 +360,8 @@ def test_a_dry_run_plans_and_writes_nothing(tmp_path, source):
     assert plan.overhead == pytest.approx(computed / np.prod(SHAPE) - 1)
     assert plan.bytes_to_read == computed * 2
     assert plan.bytes_to_write == np.prod(SHAPE) * 4
+    assert isinstance(plan, jd.volumes.Plan)
+    assert plan.seconds is not None
     assert plan.seconds > 0
     assert plan.device_bytes > 4 * 4 * np.prod(plan.grid.read_shape)
 
@@ -353,6 +380,8 @@ def test_automatic_blocks_keep_to_the_budget(tmp_path):
         for memory in (0.25e9, 1e9, 8e9)
     ]
     for plan, memory in zip(plans, (0.25e9, 1e9, 8e9), strict=True):
+        assert isinstance(plan, jd.volumes.Plan)
+        assert isinstance(plan, jd.volumes.Plan)
         assert plan.device_bytes + plan.host_bytes < memory
     overheads = [plan.overhead for plan in plans]
     assert overheads == sorted(overheads, reverse=True)

@@ -46,7 +46,7 @@ def test_a_killed_process_is_taken_up_and_ends_with_the_same_bytes(
 ):
     target = tmp_path / "killed.ome.zarr"
     with _volumes.start(source, target, pause=0.2) as process:
-        for line in process.stdout:
+        for line in process.stdout or ():
             if line == "block 3\n":
                 break
         process.send_signal(signal.SIGKILL)
@@ -133,7 +133,7 @@ def test_a_changed_source_is_refused_and_a_new_beginning_is_not(tmp_path, source
     mine, target = copy(source, tmp_path), tmp_path / "x.ome.zarr"
     interrupted(mine, target)
     array = zarr.open_group(mine, mode="r+")["0"]
-    array[0, 0, 0] = array[0, 0, 0] + 1
+    array[0, 0, 0] = int(array[0, 0, 0]) + 1
     with pytest.raises(jd.volumes.RunRefused, match=r"sources\.0\.files"):
         jd.volumes.deconvolve(mine, target, PSF, **OPTIONS)
     run = jd.volumes.deconvolve(mine, target, PSF, resume=False, **OPTIONS)

@@ -44,6 +44,10 @@ class Displacement:
 
 def transformed(matrix: jax.Array, at: Sequence[jax.Array]) -> list[jax.Array]:
     """Places mapped by a homogeneous matrix, one array per axis."""
-    return [
-        sum((row[a] * c for a, c in enumerate(at)), row[-1]) for row in matrix[:-1]
-    ]
+    places = []
+    for row in matrix[:-1]:
+        place = row[-1]
+        for a, c in enumerate(at):
+            place = place + row[a] * c
+        places.append(place)
+    return places

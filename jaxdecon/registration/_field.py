@@ -89,7 +89,7 @@ def fit_field(
     )
     basis = _basis(points, step, lattice)
     smooth = _roughness(lattice) / bend**2
-    smooth = smooth + DRIFT * scipy.sparse.identity(smooth.shape[0])
+    smooth = smooth + DRIFT * scipy.sparse.identity(int(np.prod(lattice)))
     sigma = _sigmas(covariances)
     weights = np.asarray(usable, float) * _from_median(shifts, sigma, usable)
     nodes = np.zeros((d, int(np.prod(lattice))))
@@ -144,7 +144,7 @@ def fit_pose(
         w = (weights[:, None] / sigma**2).ravel()
         rows = design.reshape(-1, design.shape[2])
         normal = rows.T @ (w[:, None] * rows)
-        solution = np.linalg.lstsq(normal, rows.T @ (w * shifts.ravel()), rcond=None)[0]
+        solution = np.linalg.lstsq(normal, rows.T @ (w * shifts.ravel()))[0]
         misfit = np.sqrt((((shifts - design @ solution) / sigma) ** 2).mean(1))
         scale = max(_robust(misfit[usable]), 1.0)
         weights = usable * _tukey(misfit / scale)
@@ -254,9 +254,9 @@ def _roughness(lattice: tuple[int, ...]):
     """The quadratic form of second differences along all axes."""
     total = scipy.sparse.csr_matrix((int(np.prod(lattice)),) * 2)
     for axis, n in enumerate(lattice):
-        second = scipy.sparse.diags(
-            [0.5, -1.0, 0.5], [0, 1, 2], shape=(max(n - 2, 0), n)
-        )
+        rows = max(n - 2, 0), n
+        near, middle, far = (scipy.sparse.eye(*rows, k=k) for k in range(3))
+        second = 0.5 * near - middle + 0.5 * far
         before = scipy.sparse.identity(int(np.prod(lattice[:axis])))
         after = scipy.sparse.identity(int(np.prod(lattice[axis + 1 :])))
         row = scipy.sparse.kron(scipy.sparse.kron(before, second), after)

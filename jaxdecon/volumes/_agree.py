@@ -71,14 +71,14 @@ def with_scales(optics: Optics, images: Sequence[Any], method: Method) -> Optics
     scales: list[float] = []
     plain = dataclasses.replace(method, accelerated=False)
     while len(scales) < method.iterations:
-        known = dataclasses.replace(optics, scales=np.float32([*scales, 1.0]))
+        known = dataclasses.replace(optics, scales=np.array([*scales, 1.0], np.float32))
         step = dataclasses.replace(plain, iterations=len(scales) + 1)
         recorded, predicted = np.sum(
             [program(light, i, known, method=step)(i, known) for i in images], 0
         )
         usable = recorded > 0 and predicted > 0
         scales.append(float(recorded / predicted) if usable else 1.0)
-    return dataclasses.replace(optics, scales=np.float32(scales))
+    return dataclasses.replace(optics, scales=np.array(scales, np.float32))
 
 
 def with_momenta(optics: Optics, images: Sequence[Any], method: Method) -> Optics:

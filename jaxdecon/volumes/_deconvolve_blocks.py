@@ -208,7 +208,7 @@ class Deconvolve(Operation):
         """The operation with a background for every channel."""
         optics = tuple(
             dataclasses.replace(self.optics[i % len(self.optics)], background=b)
-            for i, b in enumerate(np.float32(levels))
+            for i, b in enumerate(np.asarray(levels, np.float32))
         )
         return dataclasses.replace(self, optics=optics)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import ArrayLike
+from jax.typing import ArrayLike
 
 from .._core._check import check_choice, check_count, check_psf
 from ..fusion import METHODS, UPDATES

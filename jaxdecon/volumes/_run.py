@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -228,7 +228,8 @@ def _work(
     )
     tally = Tally(plan=plan, total=len(todo), job=job, journal=journal)
     with watch_memory() as peak, _logged(journal, plan, tally):
-        with contextlib.closing(_outcomes(engine, task, todo)) as outcomes:
+        outcomes = _outcomes(engine, task, todo)
+        with contextlib.closing(outcomes):
             for outcome in outcomes:
                 tally.add(outcome)
                 if options.progress is not None:
@@ -241,7 +242,9 @@ def _work(
     return tally.result(job.path, busy, peak)
 
 
-def _outcomes(engine: Engine, task: Task, todo: Sequence[int]) -> Iterator[Outcome]:
+def _outcomes(
+    engine: Engine, task: Task, todo: Sequence[int]
+) -> Generator[Outcome, None, None]:
     yield from engine.map(task, todo)
 
 

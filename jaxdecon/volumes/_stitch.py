@@ -206,7 +206,7 @@ def stitch(
         "order": order,
         "fill": fill,
     }
-    if model == "affine":
+    if matrices is not None and model == "affine":
         operation: Stitch = StitchAffine(**parts, matrices=matrices)
     else:
         operation = Stitch(**parts)
@@ -372,18 +372,15 @@ def stitched_image(
     first = tiles[0].image
     axes = ("c" if operation.leading else "") + "zyx"
     size = tuple(voxel_size) if voxel_size is not None else tiles[0].voxel_size
-    known = None not in size
-    origin = ()
-    if known:
-        pairs = zip(operation.start, size, strict=True)
-        origin = tuple(float(a * s) for a, s in pairs)
+    pairs = zip(operation.start, size, strict=True)
+    origin = tuple(float(a * s) for a, s in pairs if s is not None)
     return Image(
         data=Like(
             shape=(*operation.leading, *operation.shape), dtype=np.dtype("float32")
         ),
         axes=axes,
         voxel_size=size,
-        origin=origin,
+        origin=origin if len(origin) == len(size) else (),
         channels=first.channels if operation.leading else (),
     )
 

@@ -54,6 +54,13 @@ class OmeZarrTarget:
     scale: float = 1.0
 
     @property
+    def shards(self) -> Shape:
+        """The shape of a shard, once it was chosen."""
+        if self.shard is None:
+            raise RuntimeError("the shards of this target were not chosen yet.")
+        return self.shard
+
+    @property
     def steps(self) -> list[Shape]:
         """Voxels of the full image per voxel of every level."""
         return pyramid_steps(self.image)
@@ -63,7 +70,7 @@ class OmeZarrTarget:
         """Levels that blocks write."""
         count = 1
         for step in self.steps[1:]:
-            sizes = zip(self.image.volume_shape, self.shard, step, strict=True)
+            sizes = zip(self.image.volume_shape, self.shards, step, strict=True)
             if not all(_fits(n, shard, s) for n, shard, s in sizes):
                 break
             count += 1
@@ -148,7 +155,7 @@ class OmeZarrTarget:
         chunks, shards = [], []
         edge = chunk_edge(len(step))
         by_block = level < self.written_by_blocks
-        for n, shard, s in zip(self.image.volume_shape, self.shard, step, strict=True):
+        for n, shard, s in zip(self.image.volume_shape, self.shards, step, strict=True):
             if shard < n and by_block:
                 shards.append(shard // s)
                 chunks.append(_divisor(shard // s, edge))
@@ -247,7 +254,7 @@ def put(array: Any, index: Shape, region: Region, values: np.ndarray) -> list[st
     ]
     root = getattr(array.store, "root", None)
     for name in names if root is not None else ():
-        Path(root, name).unlink(missing_ok=True)
+        Path(str(root), name).unlink(missing_ok=True)
     array[(*index, *slices(region))] = values
     return names
 

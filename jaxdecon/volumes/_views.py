@@ -43,10 +43,14 @@ class Overview:
         return cls(views=tuple(views), sizes=tuple(sizes), copies=tuple(copies))
 
     @property
-    def coarse_sizes(self) -> list[np.ndarray]:
+    def coarse_sizes(self) -> list[list[float]]:
         """Of the coarse voxels, in the units of `sizes`."""
         return [
-            np.diag(scaling("voxel_sizes", size, len(copy.step)))[:-1] * copy.step
+            [
+                float(n)
+                for n in np.diag(scaling("voxel_sizes", size, len(copy.step)))[:-1]
+                * copy.step
+            ]
             for size, copy in zip(self.sizes, self.copies, strict=True)
         ]
 

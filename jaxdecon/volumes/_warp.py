@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from numpy.typing import ArrayLike
+from jax.typing import ArrayLike
 
 from .._core._check import check_choice, check_shape
 from ..geometry import ORDERS
@@ -62,7 +62,7 @@ class Warp(Operation):
         whole[:-1, -1] += self.matrix[:-1, :-1] @ first
         local[:-1, -1] = whole[:-1, -1] - [a for a, _ in region]
         data = self.source.read(block.index, region)
-        return data, np.float32(local), np.float32(whole)
+        return data, local.astype(np.float32), whole.astype(np.float32)
 
     def is_empty(self, block: Block, inputs: Any) -> bool:
         """Whether the box is 0."""

@@ -63,7 +63,7 @@ class Workers:
                 for worker in _ready(team):
                     outcome = worker.take()
                     if outcome is not None:
-                        if is_fatal(outcome.error):
+                        if outcome.error is not None and is_fatal(outcome.error):
                             raise outcome.error
                         yield outcome
                         continue
