@@ -210,3 +210,12 @@ def test_bad_input_is_told(pair, tmp_path, change, message):
         jd.volumes.fuse(
             given.pop("sources"), tmp_path / "x.ome.zarr", given.pop("psfs"), **given
         )
+
+
+@pytest.mark.slow
+def test_worker_processes_fuse_to_the_same_bytes(pair, fused, tmp_path):
+    _, paths, psfs, matrices = pair
+    target = tmp_path / "workers.ome.zarr"
+    engine = jd.volumes.Workers(1)
+    jd.volumes.fuse(paths, target, psfs, matrices=matrices, engine=engine, **OPTIONS)
+    assert digest(target) == digest(fused[0])

@@ -85,8 +85,30 @@ def test_a_stopped_run_goes_on_without_registering_again(
     monkeypatch.setattr(jd.volumes._stitch, "measure_links", None)
     jd.volumes.stitch(mosaic.stacks, target, **arguments)
     assert digest(target) == digest(stitched[0])
+    sides = [t.with_name(t.name + ".tiles.json") for t in (target, stitched[0])]
+    assert sides[0].read_text() == sides[1].read_text()
     with pytest.raises(jd.volumes.RunRefused, match="weights"):
         jd.volumes.stitch(mosaic.stacks, target, weights="cosine", **arguments)
+
+
+def test_what_is_overwritten_is_measured_anew(mosaic, tmp_path):
+    target = tmp_path / "x.ome.zarr"
+    options = {"positions": mosaic.nominal[:2], "equalise": False}
+    jd.volumes.stitch(mosaic.stacks[:2], target, search=(6, 20, 20), **options)
+    seen = []
+    with pytest.warns(UserWarning, match="2 groups"):
+        jd.volumes.stitch(
+            mosaic.stacks[:2],
+            target,
+            search=0,
+            overwrite=True,
+            show_stitching=seen.append,
+            **options,
+        )
+    assert seen[0].placement is not None
+    np.testing.assert_allclose(
+        np.diff(seen[0].positions, axis=0), np.diff(mosaic.nominal[:2], axis=0), atol=3
+    )
 
 
 def test_a_wrong_link_and_an_empty_tile_do_no_harm(tmp_path):

@@ -15,15 +15,16 @@ from ._info import info
 from ._psf import psf
 from ._register import register
 from ._selftest import selftest
+from ._stitch import stitch
 
 app = typer.Typer(
-    help="Deconvolve, register, fuse fluorescence microscopy volumes, on CPU or GPU.",
+    help="Deconvolve, register, fuse, stitch microscopy volumes, on CPU or GPU.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (deconvolve, register, fuse, psf, demo, info, selftest):
+for command in (deconvolve, register, fuse, stitch, psf, demo, info, selftest):
     app.command()(command)
 
 
@@ -42,7 +43,7 @@ def main(
         ),
     ] = False,
 ) -> None:
-    """Deconvolve, register, fuse fluorescence microscopy volumes, on CPU or GPU."""
+    """Deconvolve, register, fuse, stitch microscopy volumes, on CPU or GPU."""
 
 
 BAD_INPUT = (ValueError, TypeError, FileNotFoundError, FileExistsError, ImportError)

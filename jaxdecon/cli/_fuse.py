@@ -1,13 +1,15 @@
 """`jaxdecon fuse`."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ._console import progress_bar, say, start_jax
+from ._blocks import BlockOptions
+from ._blocks_shown import has_journal
+from ._console import say, start_jax
+from ._fuse_blocks import FINE, Fine, fuse_in_blocks, needs_blocks
 from ._fuse_frames import Frames, read_frames
 from ._fuse_inputs import (
     MATCHED_ITERATIONS,
@@ -21,14 +23,15 @@ from ._fuse_inputs import (
     psf_sources,
     voxel_sizes_of,
 )
-from ._fuse_job import Convert, FuseJob, FuseSettings, write_series
+from ._fuse_job import Convert, FuseJob, FuseSettings
 from ._fuse_watch import Watch
+from ._fuse_write import write_fused
 from ._inputs import parse_background, parse_resolution
 from ._optics import PsfEnergy, PsfFiles, parse_voxel_size
-from ._psf_options import Optics, with_optics
+from ._psf_options import Optics, with_options
 
 
-@with_optics
+@with_options(optics=Optics, in_blocks=BlockOptions)
 def fuse(
     views: Annotated[
         list[str],
@@ -190,6 +193,8 @@ def fuse(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace outputs that exist.")
     ] = False,
+    fine: Fine = "auto",
+    in_blocks: BlockOptions = BlockOptions(),
 ) -> None:
     """Register several views of a specimen and fuse them into one sharp volume.
 
@@ -207,10 +212,22 @@ def fuse(
         jaxdecon fuse 'A_*.tif' 'B_*.tif' --psf A.tif --psf B.tif --watch run -o fused
 
     A time point that cannot be registered takes the last good poses, and is told.
+
+    Views larger than memory, to OME-Zarr: look at the plan, then do it, and if it was
+    stopped, do the rest:
+
+        jaxdecon fuse A.ome.zarr B.ome.zarr --psf beadA.tif --psf beadB.tif --dry-run
+        jaxdecon fuse A.ome.zarr B.ome.zarr --psf beadA.tif --psf beadB.tif
     """
+    from .._core._check import check_choice
+
     if len(views) < 2:
         raise ValueError(f"there is {len(views)} view; two or more are needed.")
-    targets = fuse_targets(output, watch, figure, projections, poses_file, overwrite)
+    check_choice("--fine", fine, FINE)
+    if watch is not None and (in_blocks.asked or fine != "auto"):
+        raise ValueError("--watch fuses whole volumes: leave out what asks for blocks.")
+    replaced = overwrite or has_journal(Path(output))  # looked at when that is read
+    targets = fuse_targets(output, watch, figure, projections, poses_file, replaced)
     sizes = per_view("--voxel-size", voxel_size, len(views), parse_voxel_size)
     sources = (
         []
@@ -237,6 +254,7 @@ def fuse(
         shown=figure is not None,
     )
     convert = Convert(dtype, scale)
+    in_blocks.share_devices()
     start_jax()
 
     angles = per_view("--deskew", deskew, len(views), lambda angle: angle)
@@ -261,50 +279,11 @@ def fuse(
     job = make_job(read_frames(views, sizes))
     for note in job.frames.sample[0].notes:
         say(f"{views[0]}: {note}")
+    if needs_blocks(job, targets, in_blocks, fine):
+        fuse_in_blocks(
+            job, targets["output"], convert, in_blocks, fine, overwrite=overwrite
+        )
+        return
     if smooth > 0:
         job.follow_smoothly()
-    _write(job, targets, convert, overwrite)
-
-
-def _write(job: FuseJob, targets: dict, convert: Convert, overwrite: bool) -> None:
-    """The fused volumes and what goes with them."""
-    from .. import io, report
-
-    frames = job.frames
-    for time_point in range(frames.count):  # the first that works decides on the grid
-        if job.fuse(time_point, job.settings.channel) is not None:
-            break
-    if job.grid is None:
-        why = next(iter(job.notes.values()))
-        raise RuntimeError(f"no time point could be fused: {why}")
-    with progress_bar() as bar:
-        task = bar.add_task("fusing", total=frames.count * frames.channels, speed="")
-        write_series(
-            job,
-            targets["output"],
-            convert,
-            lambda: bar.advance(task),
-            overwrite=overwrite,
-        )
-    say(f"wrote {targets['output']}")
-    size = job.grid.voxel_size if None not in frames.sample[0].voxel_size else None
-    if targets["figure"] is not None:
-        figure = report.fusion_figure(job.shown, voxel_size=size)
-        with io.atomic_target(targets["figure"], overwrite=overwrite) as partial:
-            figure.savefig(partial, format="png")
-        say(f"wrote {targets['figure']}")
-    if targets["projections"] is not None:
-        volume = next(iter(io.read(targets["output"]).volumes()))[1]
-        for path in report.write_projections(
-            targets["projections"], volume, voxel_size=size, overwrite=overwrite
-        ):
-            say(f"wrote {path}")
-    if targets["poses"] is not None:
-        with io.atomic_target(targets["poses"], overwrite=overwrite) as partial:
-            partial.write_text(json.dumps(job.metadata(), indent=1))
-        say(f"wrote {targets['poses']}")
-    if job.notes:
-        say(
-            f"{len(job.notes)} of {frames.count} time points need a look: "
-            f"{', '.join(str(t) for t in sorted(job.notes))}"
-        )
+    write_fused(job, targets, convert, overwrite=overwrite)

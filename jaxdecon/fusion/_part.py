@@ -86,16 +86,15 @@ def blend_part(
     return blend(shown, matrices, view_shapes, inside, method=method)
 
 
-@functools.partial(jax.jit, static_argnames=("update", "boundary", "on_grid"))
 def solve_part(
     boxes: tuple[Box, ...],
     lights: tuple[Light, ...],
     psfs: tuple[jax.Array, ...],
     kernels: tuple[jax.Array, ...] | None,
     start: jax.Array,
+    iterations: int | jax.Array,
     *,
     on_grid: tuple[bool, ...],
-    iterations: int | jax.Array,
     update: str,
     boundary: str,
 ) -> tuple[jax.Array, jax.Array]:
@@ -107,8 +106,8 @@ def solve_part(
         psfs: of every view on the grid, of one shape.
         kernels: back projectors; None: matched.
         start: of the region.
+        iterations: sweeps over all views; not static: any number is one program.
         on_grid: of every view, whether its box is the region itself.
-        iterations: sweeps over all views.
         update: one of `UPDATES`.
         boundary: beyond the region.
 

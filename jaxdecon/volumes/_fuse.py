@@ -169,7 +169,7 @@ def fuse(
         "fine": fine,
         "halo": halo,
     }
-    known = known_before(path, resume)
+    known = known_before(path, resume=resume, overwrite=overwrite)
     if known is not None:
         measured = Measured.from_json(known)
     else:

@@ -18,6 +18,7 @@ from ..geometry._displacement import Displacement
 from ..registration._field import Field
 from ._blocks import Block, Region, Shape
 from ._operation import Operation
+from ._programs import program, program_bytes
 from ._source import Source
 
 NODES = 16
@@ -25,6 +26,8 @@ NODES = 16
 MARGIN = 8
 """Voxels around what a region maps to: from there cubic splines notice a border by less
 than 1e-4."""
+SCATTER = 260
+"""Copies of a view's box that the exact adjoint of spline sampling takes (measured)."""
 SOLVE_GRIDS = 6
 """Transform grids that joint deconvolution holds for every view, besides one solve."""
 
@@ -142,18 +145,29 @@ class Fuse(Operation):
 
     def solve(self, block: Block, inputs: tuple[Box, ...]) -> tuple[Any, Any]:
         """The deconvolved block, unscaled, and the light recorded and predicted."""
-        blurs = _of(self.blurs, self.channel(block.index))
-        return solve_part(
-            inputs,
-            _of(self.lights, self.channel(block.index)),
-            blurs.psfs,
-            blurs.kernels,
-            self.start(block, inputs, "blending"),
-            on_grid=self.on_grid,
-            iterations=self.iterations,
-            update=self.update,
-            boundary=self.boundary,
-        )
+        start = self.start(block, inputs, "blending")
+        compiled, arguments = self._solver(block, inputs, start)
+        return compiled(*arguments)
+
+    def measured_memory(self, block: Block) -> int | None:
+        """Bytes on the device that the compiled program of a block takes."""
+        if self.blurs is None:
+            return None
+        start = jax.ShapeDtypeStruct(block.read_shape, np.float32)
+        return program_bytes(self._solver(block, self.read(block), start)[0])
+
+    def _solver(self, block: Block, inputs: tuple[Box, ...], start: Any):
+        """The program for a block, and its arguments."""
+        channel = self.channel(block.index)
+        blurs = _of(self.blurs, channel)
+        lights = _of(self.lights, channel)
+        arguments = (inputs, lights, blurs.psfs, blurs.kernels, start, self.iterations)
+        choices = {
+            "on_grid": self.on_grid,
+            "update": self.update,
+            "boundary": self.boundary,
+        }
+        return program(solve_part, *arguments, **choices), arguments
 
     def channel(self, index: Shape) -> int:
         """The channel of an index of the leading axes."""
@@ -176,8 +190,12 @@ class Fuse(Operation):
             block.read_shape, psf, boundary=self.boundary, matched=False
         )
         spectra = model_of_memory(block.read_shape, psf, boundary="periodic")
+        scattered = 0
+        if self.blurs[0].kernels is None:  # adjoints of splines hand out values
+            pairs = zip(boxes, self.on_grid, strict=True)
+            scattered = SCATTER * 4 * sum(n for n, same in pairs if not same)
         more = (len(boxes) - 1) * spectra // 2 + SOLVE_GRIDS * 4 * sum(boxes)
-        return one + more, host
+        return one + more + scattered, host
 
     def bytes_to_read(self, block: Block) -> int:
         """Bytes of the views' boxes."""

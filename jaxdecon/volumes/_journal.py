@@ -84,6 +84,19 @@ class Journal:
             ) from error
         return found
 
+    def to_take_up(
+        self, target: Path, *, resume: bool, overwrite: bool
+    ) -> dict[str, Any] | None:
+        """The manifest of the run that is to go on; None to begin anew.
+
+        A finished run is done again if its result is to be replaced, or is gone.
+        """
+        manifest = self.manifest() if resume else None
+        if manifest is None:
+            return None
+        over = manifest.get("finished") and (overwrite or not target.exists())
+        return None if over else manifest
+
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Write down what the run is to do."""
         write_json(self.folder / "manifest.json", {"format": FORMAT} | dict(manifest))
@@ -124,11 +137,13 @@ class Journal:
         return self.folder / "blocks" / f"{name}.json"
 
 
-def known_before(target: Path | None, resume: bool) -> Any:
+def known_before(target: Path | None, *, resume: bool, overwrite: bool) -> Any:
     """What an earlier run has measured, if it is to be taken up again; else None."""
-    if target is None or not resume:
+    if target is None:
         return None
-    manifest = Journal.beside(target).manifest()
+    manifest = Journal.beside(target).to_take_up(
+        target, resume=resume, overwrite=overwrite
+    )
     return None if manifest is None else manifest["shared"]
 
 

@@ -132,14 +132,13 @@ def check_result(job: Job, journal: Journal, options: Options) -> None:
 
 def _earlier(journal: Journal, job: Job, wanted, options: Options) -> Any:
     """The manifest of the run to take up; None to begin anew."""
-    earlier = journal.manifest()
-    if earlier is None:
+    if job.path is None:
         return None
-    gone = job.path is None or not job.path.exists()
-    over = earlier.get("finished") and (options.overwrite or gone)
-    if not options.resume or over:
+    earlier = journal.to_take_up(
+        job.path, resume=options.resume, overwrite=options.overwrite
+    )
+    if earlier is None:
         job.target.discard()
-        journal.discard()
         return None
     check_same(earlier["request"], wanted, journal.folder)
     return earlier

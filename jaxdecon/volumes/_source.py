@@ -122,7 +122,7 @@ class Source:
                 continue
             try:
                 full = io.read_levels(folder)[0]
-            except ValueError:
+            except Exception:  # an array's folder, as old versions of Zarr say it
                 continue
             if full.shape == self.image.shape and array_path(full) == array_path(
                 self.image

@@ -93,6 +93,7 @@ def stitch(
     dry_run: bool = False,
     dtype: str | None = None,
     checksums: bool = False,
+    show_stitching: Callable[[Stitching], None] | None = None,
     show_plan: Callable[[Plan], None] | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Run | Plan:
@@ -138,6 +139,7 @@ def stitch(
         dry_run: see there; the tiles are registered for the plan.
         dtype: of the result; None: float32 with `equalise`, else that of the tiles.
         checksums: see there.
+        show_stitching: called with where the tiles are, before the plan is made.
         show_plan: see there.
         progress: see there.
 
@@ -173,10 +175,11 @@ def stitch(
     check_choice("weights", weights, WEIGHTS)
     placed = find_tiles(tiles, positions, overlap, unit, voxel_size, time)
     path = target_path(target)
-    known = known_before(path, resume)
+    known = known_before(path, resume=resume, overwrite=overwrite)
     if known is not None:
         found = _remembered(placed, known)
         matrices = np.array(known["matrices"]) if known.get("matrices") else None
+        facts = known["facts"]
     else:
         found = measure(
             placed,
@@ -191,7 +194,10 @@ def stitch(
         placement = found.placement
         if placement is not None and doubtful(placement):
             warnings.warn(placement.message, stacklevel=2)
-        matrices = found.placement.matrices if found.placement else None
+        matrices = None if placement is None else placement.matrices
+        facts = as_facts(found)
+    if show_stitching is not None:
+        show_stitching(found)
     box = mosaic_box(placed, found.positions)
     channels = placed[0].channels
     leading = (channels,) if "c" in placed[0].image.axes else ()
@@ -205,6 +211,7 @@ def stitch(
         "weights": weights,
         "order": order,
         "fill": fill,
+        "facts": facts,
     }
     if matrices is not None and model == "affine":
         operation: Stitch = StitchAffine(**parts, matrices=matrices)
@@ -249,7 +256,8 @@ def stitch(
     if not isinstance(result, Run):
         return result
     if path is not None:
-        write_json(path.with_name(path.name + TILES), as_facts(found, operation.start))
+        start = {"start": list(operation.start)}
+        write_json(path.with_name(path.name + TILES), start | dict(operation.facts))
     return dataclasses.replace(result, stitching=found)
 
 
@@ -385,12 +393,11 @@ def stitched_image(
     )
 
 
-def as_facts(found: Stitching, start: Sequence[int]) -> dict[str, Any]:
+def as_facts(found: Stitching) -> dict[str, Any]:
     """Positions and links, for the file beside the result."""
     facts: dict[str, Any] = {
         "convention": "positions are of the first voxel of every tile, (z, y, x) voxels"
         " of the mosaic, whose own first voxel is at `start`",
-        "start": list(start),
         "tiles": [tile.name for tile in found.tiles],
         "nominal": found.nominal.tolist(),
         "positions": found.positions.tolist(),

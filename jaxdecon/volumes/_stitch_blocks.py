@@ -30,6 +30,7 @@ class Stitch(Operation):
         weights: see `mosaic_region`.
         order: see `mosaic_region`.
         fill: where no tile reaches.
+        facts: of the links and places, for the file beside the result.
     """
 
     tiles: tuple[Tile, ...]
@@ -41,6 +42,7 @@ class Stitch(Operation):
     weights: str
     order: str
     fill: float
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     name = "stitch"
     halo = (0, 0, 0)  # a region of the mosaic does not depend on how it is cut
@@ -79,10 +81,11 @@ class Stitch(Operation):
         return self.tiles[0].dtype.itemsize * math.prod(block.read_shape)
 
     def shared(self) -> Mapping[str, Any]:
-        """Positions and gains."""
+        """Positions, gains and what else was found."""
         return {
             "positions": self.positions.tolist(),
             "gains": None if self.gains is None else [as_json(g) for g in self.gains],
+            "facts": dict(self.facts),
         }
 
 

@@ -1,0 +1,1 @@
+../../examples/large_volumes.py
