@@ -1,11 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     formats: py:percent
-#   kernelspec:
-#     name: python3
-# ---
-
 # %% [markdown]
 # # A volume that does not fit into memory
 #

@@ -10,6 +10,8 @@ import jaxdecon as jd
 from jaxdecon.fusion._sampling import SplineSample
 from jaxdecon.geometry._displacement import Displacement
 from jaxdecon.registration._field import fit_field, fit_pose
+from jaxdecon.volumes._blocks import BlockGrid
+from jaxdecon.volumes._fuse_blocks import displacement as displacement_of
 
 from . import _dual_view
 
@@ -113,12 +115,14 @@ def test_a_pose_is_found_among_wrong_shifts(model):
 def test_a_displacement_is_interpolated_and_inverted():
     rng = np.random.default_rng(3)
     values = rng.uniform(-1.5, 1.5, (3, 4, 5, 6)).astype(np.float32)
-    move = Displacement(values=jnp.asarray(values), spacing=jnp.full(3, 16.0))
-    places = rng.uniform(0, 48, (200, 3))
+    move = Displacement(
+        values=jnp.asarray(values), spacing=jnp.full(3, 16.0), before=jnp.full(3, 2.0)
+    )
+    places = rng.uniform(0, 46, (200, 3))
     oracle = np.stack(
         [
             scipy.interpolate.interpn(
-                [16 * np.arange(n) for n in values.shape[1:]], component, places
+                [16 * np.arange(n) - 2 for n in values.shape[1:]], component, places
             )
             for component in values
         ],
@@ -135,12 +139,32 @@ def test_sampling_through_a_displacement_has_its_exact_adjoint():
     move = Displacement(
         values=jnp.asarray(rng.uniform(-1, 1, (3, 2, 2, 2)), jnp.float32),
         spacing=jnp.full(3, 16.0),
+        before=jnp.zeros(3),
     )
     matrix = jnp.eye(4).at[:3, 3].set(jnp.array([0.3, -0.6, 0.2]))
     sampled = SplineSample(
         matrix=matrix, domain=(9, 12, 11), range=(8, 10, 12), displacement=move
     )
     assert jd.operators.check_adjoint(sampled, key=jax.random.key(0)) < 1e-5
+
+
+def test_neighbours_of_a_face_displace_it_alike(shifts):
+    *given, _ = shifts
+    field = fit_field(*given, shape=SHAPE, spacing=40)
+    grid = BlockGrid((), SHAPE, (80, 100, 320), (7, 9, 0))
+    places = np.stack(
+        [np.linspace(0, 159, 50), np.full(50, 100.0), np.linspace(0, 319, 50)], 1
+    )
+    found = []
+    for number in (0, 1):
+        block = grid[number]
+        move = jax.tree.map(jnp.asarray, displacement_of(field, block))
+        local = places - [a for a, _ in block.read]
+        at = [jnp.asarray(c, jnp.float32) for c in local.T]
+        found.append(np.stack(move.at(at), 1))
+    here = places[:, 0] < 80
+    np.testing.assert_allclose(found[0][here], found[1][here], atol=1e-5)
+    np.testing.assert_allclose(found[0][here], field(places)[here], atol=0.1)
 
 
 @pytest.mark.slow

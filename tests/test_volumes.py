@@ -112,30 +112,37 @@ def test_an_exact_halo_leaves_rounding_only(tmp_path):
 
 @pytest.mark.parametrize("back_projector", ["matched", "wiener-butterworth"])
 def test_faces_do_not_show(tmp_path, back_projector):
-    """Steps across faces of blocks are distributed as they are elsewhere."""
+    """Across faces of blocks nothing steps, in terms of the volume in one block."""
     rng = np.random.default_rng(0)
     blur = jd.operators.Convolution.from_psf(PSF, SHAPE, boundary="periodic")
-    truth = rng.gamma(0.2, 1000, SHAPE).astype(np.float32)  # the same everywhere
+    truth = rng.gamma(0.2, 1000, SHAPE).astype(np.float32)
     image = rng.poisson(np.asarray(blur(truth)) + 10).astype(np.uint16)
-    target = tmp_path / "seams.ome.zarr"
     matched = back_projector == "matched"
-    jd.volumes.deconvolve(
-        image,
-        target,
-        PSF,
-        iterations=10 if matched else 2,
-        back_projector=back_projector,
-        background="auto",
-        accelerated=matched,
-        restore_flux=True,
-        block=BLOCK,
-    )
-    steps = abs(np.diff(np.asarray(jd.io.read(target)), axis=1))
-    rows = np.quantile(steps, [0.5, 0.75, 0.95], axis=(0, 2)).T
-    faces = rows[[31, 63]]
-    others = np.delete(rows, [31, 63], axis=0)
-    assert (faces >= others.min(0)).all()
-    assert (faces <= others.max(0)).all()
+    found = {}
+    for name, block in (("blocks", BLOCK), ("one", SHAPE)):
+        target = tmp_path / f"{name}.ome.zarr"
+        jd.volumes.deconvolve(
+            image,
+            target,
+            PSF,
+            iterations=10 if matched else 2,
+            back_projector=back_projector,
+            background="auto",
+            accelerated=matched,
+            restore_flux=True,
+            block=block,
+        )
+        found[name] = np.asarray(jd.io.read(target))
+    assert step_at_faces(found["blocks"], found["one"]) < 1.5e-3
+    wrong = found["blocks"].copy()
+    wrong[:, 32:64] *= 1.005
+    assert step_at_faces(wrong, found["one"]) > 3e-3
+
+
+def step_at_faces(volume, whole):
+    """The largest relative step of planes across faces that the whole does not have."""
+    ratio = np.log(volume.sum(axis=(0, 2)) / whole.sum(axis=(0, 2)))
+    return max(abs(ratio[face] - ratio[face - 1]) for face in (32, 64))
 
 
 def test_a_linear_function_equals_the_whole_to_rounding(tmp_path, source, image):
@@ -284,6 +291,63 @@ def test_a_constant_start_is_the_same_for_all_blocks(tmp_path, source, image):
     assert abs(found - whole).max() < 1e-3 * whole.max()
 
 
+def test_steps_of_a_pyramid_are_those_of_its_voxels(tmp_path):
+    """Also of one whose sizes were rounded down, and of few planes."""
+    data = np.zeros((9, 201, 100), np.uint16)
+    data[:, 100:110] = 100
+    path = tmp_path / "floor.ome.zarr"
+    jd.io.write(path, jd.io.Image(data=data, axes="zyx", voxel_size=(0.1,) * 3))
+    opened = Source(path)
+    assert [step for _, step in opened.levels()] == [(1, 1, 1), (2, 2, 2), (4, 4, 4)]
+    group = zarr.open_group(path, mode="r+")
+    del group["1"]
+    group.create_array("1", data=data[:8:2, :200:2, ::2])  # 4, 100, 50
+    assert Source(path).levels()[1][1] == (2, 2, 2)
+    run = jd.volumes.map_blocks(
+        lambda v: v,
+        path,
+        tmp_path / "out.ome.zarr",
+        halo=0,
+        block=(9, 50, 100),
+        skip_below=1,
+    )
+    assert sorted(run.empty) == ["0.0.0", "0.150.0", "0.200.0", "0.50.0"]
+    np.testing.assert_array_equal(jd.io.read(tmp_path / "out.ome.zarr"), data)
+
+
+@pytest.mark.parametrize(
+    "prior",
+    [
+        jd.deconvolution.Tikhonov(weight=0.05, order=0),
+        jd.deconvolution.TotalVariation(weight=0.02),
+    ],
+)
+def test_penalties_weigh_the_same_in_all_blocks(tmp_path, prior):
+    """A dim and a bright half of a volume."""
+    image = texture((16, 64, 48), seed=6).astype(np.float32)
+    image[:, :32] /= 8
+    target = tmp_path / "prior.ome.zarr"
+    options = {"iterations": 10, "prior": prior}
+    jd.volumes.deconvolve(image, target, PSF, block=(16, 32, 48), **options)
+    one = tmp_path / "one.ome.zarr"
+    jd.volumes.deconvolve(image, one, PSF, block=(16, 64, 48), **options)
+    found, whole = np.asarray(jd.io.read(target)), np.asarray(jd.io.read(one))
+    assert abs(found - whole).max() < 1e-3 * whole.max()
+
+
+def test_constant_parts_are_not_taken_for_nothing(tmp_path):
+    image = np.full((8, 64, 32), 1000, np.uint16)
+    image[:, 40:] = texture((8, 24, 32)) + 1000
+    target = tmp_path / "plateau.ome.zarr"
+    run = jd.volumes.deconvolve(image, target, PSF, iterations=2, block=(8, 32, 32))
+    assert not run.empty
+    assert np.asarray(jd.io.read(target))[:, 4:24].min() > 900
+    dark = jd.volumes.deconvolve(
+        image * 0 + 7, tmp_path / "dark.ome.zarr", PSF, iterations=2, background=7
+    )
+    assert len(dark.empty) == 1
+
+
 def test_a_pyramid_is_found_from_its_full_image(source):
     opened = Source(jd.io.read(source))
     assert [step for _, step in opened.levels()] == [(1, 1, 1), (1, 2, 2)]
@@ -307,8 +371,46 @@ def test_into_a_zarr_array(tmp_path, source, image):
         jd.volumes.map_blocks(
             abs, source, target, halo=0, block=(24, 48, 32), resume=False
         )
+    mixed = zarr.create_array(
+        tmp_path / "mixed.zarr", shape=(2, *SHAPE), chunks=(2, 24, 16, 16), dtype="f4"
+    )
+    with pytest.raises(ValueError, match="several volumes in one"):
+        jd.volumes.map_blocks(abs, np.stack([image] * 2), mixed, halo=0)
+    memory = zarr.create_array({}, shape=SHAPE, chunks=SHAPE, dtype="f4")
+    with pytest.raises(ValueError, match="array in memory"):
+        jd.volumes.map_blocks(abs, image, memory, halo=0, engine=jd.volumes.Workers(1))
+    jd.volumes.map_blocks(abs, image, memory, halo=0)
+    np.testing.assert_array_equal(memory[...], image)
     with pytest.raises(ValueError, match=r"`target` has shape"):
         jd.volumes.map_blocks(abs, image[:10], target, halo=0)
+
+
+def test_an_array_is_written_all_over(tmp_path):
+    """Also where blocks have no signal."""
+    image = np.zeros((128, 128), np.uint16)
+    image[:64] = 50
+    source = tmp_path / "half.ome.zarr"
+    jd.io.write(source, jd.io.Image(data=image, axes="yx"))
+    target = zarr.create_array(
+        tmp_path / "seven.zarr", shape=(128, 128), chunks=(64, 64), dtype="f4"
+    )
+    target[...] = 7
+    run = jd.volumes.map_blocks(
+        lambda v: v, source, target, halo=0, block=64, skip_below=10
+    )
+    assert len(run.empty) == 2
+    np.testing.assert_array_equal(target[...], image)
+
+
+def test_wide_integers_are_kept_or_refused(tmp_path):
+    image = np.full((8, 8), 2**31 - 1, np.int64)
+    target = tmp_path / "wide.ome.zarr"
+    jd.volumes.map_blocks(lambda v: v, image, target, halo=0, dtype="int32")
+    np.testing.assert_array_equal(jd.io.read(target), image)
+    with pytest.raises(jd.volumes.BlocksFailed, match="int32 must hold them"):
+        jd.volumes.map_blocks(
+            lambda v: v, image * 2, tmp_path / "x.ome.zarr", halo=0, dtype="int32"
+        )
 
 
 def test_values_that_do_not_fit_are_an_error(tmp_path):
@@ -400,7 +502,7 @@ def test_what_all_blocks_share_is_measured_once(done):
         "background": [10.0],
         "scales": [None],
         "momenta": [None],
-        "levels": [None],
+        "means": [None],
     }
     assert manifest["finished"]
 

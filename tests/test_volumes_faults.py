@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import signal
+import threading
 import time
 
 import numpy as np
@@ -37,7 +38,7 @@ def copy(source, folder):
 
 
 def markers(target):
-    return sorted((target.parent / f"{target.name}.journal" / "blocks").glob("*.json"))
+    return sorted((target.parent / f"{target.name}.journal").glob("*/blocks/*.json"))
 
 
 @pytest.mark.slow
@@ -93,12 +94,25 @@ def test_a_block_without_marker_is_written_again(tmp_path, source, undisturbed):
     with pytest.raises(KeyboardInterrupt):
         jd.volumes.deconvolve(source, target, PSF, progress=stop, **OPTIONS)
     shards = json.loads(markers(target)[0].read_text())["shards"]
-    store = tmp_path / "torn.ome.zarr.journal" / "unfinished.ome.zarr"
+    (store,) = (tmp_path / "torn.ome.zarr.journal").glob("*/unfinished.ome.zarr")
     for shard in shards:
         data = (store / shard).read_bytes()
         (store / shard).write_bytes(data[: len(data) // 2])
     markers(target)[0].unlink()
     jd.volumes.deconvolve(source, target, PSF, **OPTIONS)
+    assert digest(target) == undisturbed
+
+
+def test_a_run_killed_in_its_last_moment_is_finished(tmp_path, source, undisturbed):
+    """The result has its name, and the manifest does not say so yet."""
+    target = tmp_path / "last.ome.zarr"
+    jd.volumes.deconvolve(source, target, PSF, **OPTIONS)
+    file = tmp_path / "last.ome.zarr.journal" / "manifest.json"
+    manifest = json.loads(file.read_text())
+    del manifest["finished"]
+    file.write_text(json.dumps(manifest))
+    assert jd.volumes.deconvolve(source, target, PSF, **OPTIONS).blocks == 0
+    assert json.loads(file.read_text())["finished"]
     assert digest(target) == undisturbed
 
 
@@ -181,11 +195,11 @@ def test_a_full_disk_stops_the_run_and_leaves_what_is_done(
     target = tmp_path / "full.ome.zarr"
     write, count = _task.Task.finish, []
 
-    def finish(self, *arguments):
+    def finish(self, *arguments, **options):
         count.append(1)
         if len(count) > 2:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return write(self, *arguments)
+        return write(self, *arguments, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(_task.Task, "finish", finish)
@@ -197,15 +211,39 @@ def test_a_full_disk_stops_the_run_and_leaves_what_is_done(
     assert digest(target) == undisturbed
 
 
-def test_a_corrupt_chunk_fails_its_block_alone(tmp_path, source, undisturbed):
-    mine, target = copy(source, tmp_path), tmp_path / "x.ome.zarr"
-    (shard,) = [f for f in (mine / "0" / "c").rglob("*") if f.is_file()]
-    whole = shard.read_bytes()
-    shard.write_bytes(whole[:2000] + bytes(len(whole) - 4000) + whole[-2000:])
+def test_a_corrupt_chunk_fails_its_blocks_alone(tmp_path, source, undisturbed):
+    """Of a source in nine files; it is mended, and the run goes on."""
+    mine, target = tmp_path / "copy.zarr", tmp_path / "x.ome.zarr"
+    data = np.asarray(jd.io.read(source))
+    array = zarr.create_array(mine, shape=data.shape, chunks=BLOCK, dtype=data.dtype)
+    array[...] = data
+    chunk = mine / "c/0/2/2"
+    whole = chunk.read_bytes()
+    chunk.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(jd.volumes.BlocksFailed, match="cannot be read") as caught:
-        jd.volumes.deconvolve(mine, target, PSF, **OPTIONS)
-    assert 0 < len(caught.value.failed) <= 9
+        jd.volumes.deconvolve(array, target, PSF, **OPTIONS)
+    assert set(caught.value.failed) <= {"0.32.32", "0.32.64", "0.64.32", "0.64.64"}
+    assert "0.64.64" in caught.value.failed
     assert len(markers(target)) == 9 - len(caught.value.failed)
+    assert not target.exists()
+    chunk.write_bytes(whole)
+    with pytest.raises(jd.volumes.RunRefused, match="files"):
+        jd.volumes.deconvolve(array, target, PSF, **OPTIONS)
+    run = jd.volumes.deconvolve(array, target, PSF, resume="trust", **OPTIONS)
+    assert run.blocks == len(caught.value.failed)
+    found = {n: d for n, d in digest(target).items() if n.startswith("0/c/")}
+    assert found == {n: d for n, d in undisturbed.items() if n.startswith("0/c/")}
+
+
+def test_a_source_that_changes_meanwhile_is_told(tmp_path, source):
+    mine, target = copy(source, tmp_path), tmp_path / "x.ome.zarr"
+
+    def change(progress):
+        if progress.blocks == 1:
+            (mine / "0" / "c" / "extra").write_text("x")
+
+    with pytest.raises(RuntimeError, match="changed while it was read"):
+        jd.volumes.deconvolve(mine, target, PSF, progress=change, **OPTIONS)
     assert not target.exists()
 
 
@@ -247,10 +285,6 @@ def test_a_block_that_does_not_fit_is_done_in_parts(tmp_path, source):
         )
 
 
-def same(outcome):
-    return outcome
-
-
 def die_once(volume, folder):
     """Kills its process, the first time that it is called at all."""
     from pathlib import Path
@@ -262,10 +296,23 @@ def die_once(volume, folder):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def die_always(volume):
-    if volume[0, 0, 0] == np.asarray(volume).max():
+def die_in_the_corner(volume):
+    """Kills its process with the brightest block, whoever does it."""
+    if np.asarray(volume).max() > 900:
         os.kill(os.getpid(), signal.SIGKILL)
     return volume
+
+
+class Stubborn(Exception):
+    """An error that cannot be sent to another process."""
+
+    def __init__(self, lock):
+        super().__init__("stubborn")
+        self.lock = lock
+
+
+def fail_stubbornly(volume):
+    raise Stubborn(threading.Lock())
 
 
 @pytest.mark.slow
@@ -292,13 +339,40 @@ def test_worker_processes_do_the_same_and_outlive_one_another(
 
 
 @pytest.mark.slow
+def test_a_block_that_kills_its_workers_fails_alone(tmp_path):
+    image = np.zeros((2, 64, 64), np.uint16)
+    image[0, 40, 40] = 1000
+    with pytest.raises(
+        jd.volumes.BlocksFailed, match="two worker processes died"
+    ) as caught:
+        jd.volumes.map_blocks(
+            die_in_the_corner,
+            image,
+            tmp_path / "x.ome.zarr",
+            halo=0,
+            block=(2, 32, 32),
+            engine=jd.volumes.Workers(2),
+        )
+    assert set(caught.value.failed) == {"0.32.32"}
+    with pytest.raises(jd.volumes.BlocksFailed, match="Stubborn: stubborn"):
+        jd.volumes.map_blocks(
+            fail_stubbornly,
+            image,
+            tmp_path / "y.ome.zarr",
+            halo=0,
+            block=(2, 64, 64),
+            engine=jd.volumes.Workers(1),
+        )
+
+
+@pytest.mark.slow
 def test_a_dask_cluster_does_the_same_and_survives_the_loss_of_a_worker(
     tmp_path, source, undisturbed
 ):
     distributed = pytest.importorskip("distributed")
     with (
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
@@ -331,7 +405,7 @@ def test_the_loss_of_the_scheduler_is_told_and_the_rest_done_later(
     distributed = pytest.importorskip("distributed")
     target = tmp_path / "lost.ome.zarr"
     cluster = distributed.LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
+        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=":0"
     )
     client = distributed.Client(cluster)
 

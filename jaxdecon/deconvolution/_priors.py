@@ -39,6 +39,7 @@ class TotalVariation:
     Attributes:
         weight: of the penalty, dimensionless; 0.001 to 0.05 are usual.
         spacing: relative distance of voxels along each axis; None: equal.
+        level: mean of the object, where that of x is not to be taken (a block of one).
 
     References:
         Dey et al., Microsc. Res. Tech. 69, 260 (2006), doi:10.1002/jemt.20294.
@@ -46,14 +47,15 @@ class TotalVariation:
 
     weight: ArrayLike
     spacing: Spacing = static(default=None)
+    level: ArrayLike | None = None
 
     def penalty(self, x: jax.Array) -> jax.Array:
         """Sum of the smoothed gradient magnitudes."""
-        return total(self._magnitude(x, jax.lax.stop_gradient(mean(x))))
+        return total(self._magnitude(x, jax.lax.stop_gradient(_level(x, self.level))))
 
     def split(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Sums over neighbours, weighted by the inverse gradient magnitude."""
-        inverse = 1 / self._magnitude(x, mean(x))
+        inverse = 1 / self._magnitude(x, _level(x, self.level))
         return _neighbours(x, self._steps(x), inverse)
 
     def _magnitude(self, x, level) -> jax.Array:
@@ -76,6 +78,7 @@ class Tikhonov:
         weight: of the penalty, dimensionless; 0.001 to 0.05 are usual.
         order: 1 (of the gradient: smooth objects) or 0 (of x: small ones).
         spacing: relative distance of voxels along each axis; None: equal.
+        level: mean of the object, where that of x is not to be taken (a block of one).
 
     References:
         Conchello & McNally, Proc. SPIE 2655, 199 (1996), doi:10.1117/12.237477.
@@ -84,10 +87,11 @@ class Tikhonov:
     weight: ArrayLike
     order: int = static(default=1)
     spacing: Spacing = static(default=None)
+    level: ArrayLike | None = None
 
     def penalty(self, x: jax.Array) -> jax.Array:
         """Half the sum of squares over the mean."""
-        level = jax.lax.stop_gradient(_level(x))
+        level = jax.lax.stop_gradient(_level(x, self.level))
         if self.order == 0:
             return total(x**2) / (2 * level)
         steps = self.spacing or (1.0,) * x.ndim
@@ -96,7 +100,7 @@ class Tikhonov:
 
     def split(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """x, or the sums over neighbours, over the mean."""
-        level = _level(x)
+        level = _level(x, self.level)
         if self.order == 0:
             return x / level, jnp.zeros_like(x)
         steps = self.spacing or (1.0,) * x.ndim
@@ -121,8 +125,9 @@ def check_prior(prior: Prior | None, ndim: int) -> None:
             raise ValueError(f"`prior.spacing` is {spacing}; {ndim} are needed.")
 
 
-def _level(x: jax.Array) -> jax.Array:
-    return jnp.maximum(mean(x), jnp.finfo(x.dtype).tiny)
+def _level(x: jax.Array, known: ArrayLike | None) -> jax.Array:
+    level = mean(x) if known is None else jnp.asarray(known, x.dtype)
+    return jnp.maximum(level, jnp.finfo(x.dtype).tiny)
 
 
 def _forward(x: jax.Array, axis: int) -> jax.Array:

@@ -1,5 +1,6 @@
 """Fusion without deconvolution: averages with weights, and the maximum."""
 
+import functools
 from collections.abc import Sequence
 
 import jax
@@ -16,7 +17,7 @@ FINE, COARSE = 2.0, 8.0
 structure, and of the region that it counts for (Preibisch: 20 and 40 pixels in a
 plane of 1000)."""
 LEAST = 1e-6
-"""Weight, as a share of the largest, that stands for none."""
+"""Weight, as a share of the largest at a voxel, that stands for none."""
 
 
 def blend(
@@ -54,7 +55,9 @@ def blend(
     if method == "content":
         pairs = zip(weights, shown, strict=True)
         weights = [w * _content(v) for w, v in pairs]
-    least = LEAST * jnp.stack([w.max() for w in weights]).max()
+    # Of every voxel by itself: a part of a volume is blended as the whole is.
+    most = functools.reduce(jnp.maximum, weights)
+    least = LEAST * most + jnp.finfo(most.dtype).tiny / LEAST
     weights = [jnp.where(i, w + least, 0) for w, i in zip(weights, inside, strict=True)]
     total = sum(weights[1:], weights[0])
     mixed = [w * v for w, v in zip(weights, shown, strict=True)]

@@ -17,12 +17,14 @@ class Displacement:
 
     Attributes:
         values: (d, *lattice) displacements at the nodes, voxels.
-        spacing: (d,) voxels between nodes; the first is at voxel 0. Beyond the lattice
-            the displacement is that of its border.
+        spacing: (d,) voxels between nodes.
+        before: (d,) voxels from the first node to voxel 0. Beyond the lattice the
+            displacement is that of its border.
     """
 
     values: jax.Array
     spacing: jax.Array
+    before: jax.Array
 
     def __call__(self, at: Sequence[jax.Array]) -> list[jax.Array]:
         """Where places go, one array per axis."""
@@ -30,7 +32,8 @@ class Displacement:
 
     def at(self, places: Sequence[jax.Array]) -> list[jax.Array]:
         """The displacement of places, one array per axis."""
-        nodes = [a / s for a, s in zip(places, self.spacing, strict=True)]
+        sizes = zip(places, self.before, self.spacing, strict=True)
+        nodes = [(a + b) / s for a, b, s in sizes]
         return [sample(component, nodes)[0] for component in self.values]
 
     def inverse(self, at: Sequence[jax.Array]) -> list[jax.Array]:

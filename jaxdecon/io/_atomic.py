@@ -62,7 +62,7 @@ def move_into_place(partial: Path, path: Path) -> None:
     if not (path.is_dir() or partial.is_dir()):
         partial.replace(path)
         return
-    old = path.with_name(partial.name + ".old")
+    old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
     if path.exists():
         path.rename(old)
     try:

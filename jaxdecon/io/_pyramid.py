@@ -36,7 +36,8 @@ def bin_volume(volume: np.ndarray, factors) -> np.ndarray:
     """Mean over blocks; incomplete blocks at the end average what they have."""
     if all(f == 1 for f in factors):
         return volume
-    total = volume.astype(np.float64 if volume.dtype.itemsize > 4 else np.float32)
+    exact = volume.dtype.itemsize <= (4 if volume.dtype.kind == "f" else 2)
+    total = volume.astype(np.float32 if exact else np.float64)
     for axis, factor in enumerate(factors):
         if factor == 1:
             continue

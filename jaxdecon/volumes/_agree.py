@@ -10,6 +10,7 @@ import numpy as np
 
 from .._core._sum import total
 from ..deconvolution import estimate_background
+from ..deconvolution._scheme import with_estimate
 from ._blocks import Block, BlockGrid, Shape
 from ._deconvolve_blocks import Deconvolve, Method, Optics, block_problem
 from ._programs import program
@@ -46,9 +47,9 @@ def agreed(operation: Deconvolve, grid: BlockGrid, *, restore_flux: bool) -> Dec
     """
     optics = []
     for channel, one in enumerate(operation.optics):
-        if operation.method.start == "constant":
+        if operation.method.start == "constant" or one.prior is not None:
             level = mean_signal(operation.source, channel, float(one.background))
-            one = dataclasses.replace(one, level=np.float32(level))
+            one = dataclasses.replace(one, mean=np.float32(level))
         if (restore_flux and one.kernel is not None) or operation.method.accelerated:
             images = _bright(operation, grid, channel)
             if restore_flux and one.kernel is not None:
@@ -68,16 +69,19 @@ def mean_signal(source: Source, channel: int, background: float) -> float:
 
 def with_scales(optics: Optics, images: Sequence[Any], method: Method) -> Optics:
     """Optics with the scales that keep the light of some images taken together."""
-    scales: list[float] = []
     plain = dataclasses.replace(method, accelerated=False)
-    while len(scales) < method.iterations:
-        known = dataclasses.replace(optics, scales=np.array([*scales, 1.0], np.float32))
-        step = dataclasses.replace(plain, iterations=len(scales) + 1)
-        recorded, predicted = np.sum(
-            [program(light, i, known, method=step)(i, known) for i in images], 0
-        )
+    states = [program(begin, i, optics, method=plain)(i, optics) for i in images]
+    scales: list[float] = []
+    for _ in range(method.iterations):
+        found = [
+            program(advance, i, optics, state, method=plain)(i, optics, state)
+            for i, state in zip(images, states, strict=True)
+        ]
+        recorded, predicted = np.sum([light for _, light in found], 0)
         usable = recorded > 0 and predicted > 0
         scales.append(float(recorded / predicted) if usable else 1.0)
+        factor = np.float32(scales[-1])
+        states = [with_estimate(s, s.estimate * factor) for s, _ in found]
     return dataclasses.replace(optics, scales=np.array(scales, np.float32))
 
 
@@ -87,14 +91,18 @@ def with_momenta(optics: Optics, images: Sequence[Any], method: Method) -> Optic
     return dataclasses.replace(optics, momenta=np.mean(found, 0, dtype=np.float32))
 
 
-def light(image: jax.Array, optics: Optics, *, method: Method) -> jax.Array:
-    """The light in an image, and what its last estimate predicts."""
+def begin(image: jax.Array, optics: Optics, *, method: Method) -> Any:
+    """The state of a scheme before its first update."""
     problem, scheme = block_problem(image, optics, method)
-    state = scheme.init(problem)
-    for _ in range(method.iterations):
-        state = scheme.update(problem, state)
+    return scheme.init(problem)
+
+
+def advance(image: jax.Array, optics: Optics, state: Any, *, method: Method) -> Any:
+    """The state after an update; the light recorded, and that the estimate predicts."""
+    problem, scheme = block_problem(image, optics, method)
+    state = scheme.update(problem, state)
     predicted = problem.operator(state.estimate)
-    return jnp.stack([total(problem.excess), total(predicted)])
+    return state, jnp.stack([total(problem.excess), total(predicted)])
 
 
 def momenta(image: jax.Array, optics: Optics, *, method: Method) -> jax.Array:

@@ -49,11 +49,12 @@ def coarse_copy(source: Source, index: Shape, most_voxels: int) -> Coarse:
     if found is not None and math.prod(found.step) <= 8 * math.prod(step):
         return found
     parts = []
-    for start, stop in _slabs(source.shape, step[0]):
+    for start, stop in _slabs(source.shape):
         region = ((start, stop), *((0, n) for n in source.shape[1:]))
         slab = source.read(index, region).astype(np.float32)
-        parts.append(bin_volume(slab, step))
-    return Coarse(np.concatenate(parts), step)
+        parts.append(bin_volume(slab, (1, *step[1:])))
+    thin = np.concatenate(parts)  # binned in plane; now along the first axis
+    return Coarse(bin_volume(thin, (step[0], *(1,) * (len(step) - 1))), step)
 
 
 def coarse_step(image: Image, most_voxels: int) -> Shape:
@@ -74,9 +75,9 @@ def _from_pyramid(source: Source, index: Shape, most_voxels: int) -> Coarse | No
     return None
 
 
-def _slabs(shape: Shape, step: int) -> list[tuple[int, int]]:
-    """Ranges of the first axis, of whole steps."""
-    planes = max(SLAB // math.prod(shape[1:]) // step, 1) * step
+def _slabs(shape: Shape) -> list[tuple[int, int]]:
+    """Ranges of the first axis."""
+    planes = max(SLAB // math.prod(shape[1:]), 1)
     return [(a, min(a + planes, shape[0])) for a in range(0, shape[0], planes)]
 
 

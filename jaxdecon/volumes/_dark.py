@@ -28,9 +28,11 @@ def dark_blocks(
     for block in grid:
         if index != block.index:
             index, known = block.index, image.volume(block.index)
-        region = tuple(
-            (a // s, -(-b // s)) for (a, b), s in zip(block.read, step, strict=True)
+        region = tuple(  # a voxel wider, wherever a level has its centres
+            (max(a // s - 1, 0), -(-b // s) + 1)
+            for (a, b), s in zip(block.read, step, strict=True)
         )
-        if np.max(known[slices(region)]) < below:  # pyright: ignore[reportOptionalSubscript]
+        seen = known[slices(region)]  # pyright: ignore[reportOptionalSubscript]
+        if seen.size and np.max(seen) < below:
             dark.append(block.number)
     return tuple(dark)

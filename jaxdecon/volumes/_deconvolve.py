@@ -30,7 +30,7 @@ def deconvolve(
     iterations: int,
     block: str | int | Sequence[int] = "auto",
     engine: Any = None,
-    resume: bool = True,
+    resume: bool | str = True,
     overwrite: bool = False,
     halo: Halo = "auto",
     memory: float | None = None,
@@ -73,7 +73,8 @@ def deconvolve(
             large as memory allows, up to 2^27 voxels with halo.
         engine: None: this process, on its first device; `Workers`: several processes,
             one per device; a `dask.distributed.Client`, or the address of a scheduler.
-        resume: go on where an earlier call was stopped; False: begin anew.
+        resume: go on where an earlier call was stopped; False: begin anew; "trust": go on
+            even where files of the source have changed (a damaged one was mended).
         overwrite: replace a target that is there, once the new one is complete.
         halo: voxels around a block, one number or one per axis; "auto": two to six
             radii of the PSF, by the number of iterations; "exact": as far as anything
@@ -82,7 +83,8 @@ def deconvolve(
         dry_run: return the plan alone; `print` shows it.
         skip_below: blocks whose image nowhere reaches it are written as 0. Where the
             source has a pyramid it is looked for there, and they are not even read;
-            a coarse voxel is the mean of many. None: blocks that are constant.
+            a coarse voxel is the mean of many. None: blocks that nowhere exceed the
+            background.
         back_projector: as for `richardson_lucy`.
         background: in the image's units, one for all channels or one for each; "auto":
             the level of the darkest parts of every channel.

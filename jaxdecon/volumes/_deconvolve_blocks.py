@@ -21,6 +21,9 @@ from ._operation import Operation
 from ._programs import program, program_bytes
 from ._source import Source
 
+EXACT = 2**24
+"""Integers up to it are exact in float32."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Method:
@@ -48,7 +51,8 @@ class Optics:
         kernel: back projector with unit sum; None: matched.
         background: in the image's units.
         scales: factors on the estimate after every iteration; None: none.
-        level: to start from everywhere; None: the image, or each block's own mean.
+        mean: of the whole object, for a constant start and for penalties; None: each
+            block's own.
         momenta: how far `Accelerated` extrapolates; None: each block finds its own.
         likelihood: of the noise.
         prior: penalty on the object; None: none.
@@ -59,7 +63,7 @@ class Optics:
     background: Any = 0.0
     scales: Any = None
     momenta: Any = None
-    level: Any = None
+    mean: Any = None
     likelihood: Likelihood = Poisson()
     prior: Any = None
 
@@ -114,8 +118,8 @@ class Deconvolve(Operation):
         optics: of every channel, or one for all.
         method: how.
         halo: voxels around a block.
-        skip_below: a block whose image nowhere reaches it is empty; None: one that is
-            constant.
+        skip_below: a block whose image nowhere reaches it is empty; None: one whose
+            image nowhere exceeds the background.
     """
 
     source: Source
@@ -154,13 +158,18 @@ class Deconvolve(Operation):
                 f"{data.min():.6g}: leave the camera offset in the data and pass it as "
                 f"`background`."
             )
+        if data.dtype.kind in "iu" and data.max() > EXACT:
+            raise ValueError(
+                f"the image reaches {data.max()} in block {block.name}, and float32 "
+                f"holds integers exactly to {EXACT} only: convert it yourself."
+            )
         return data
 
     def is_empty(self, block: Block, inputs: np.ndarray) -> bool:
-        """Whether the image nowhere rises above nothing."""
+        """Whether the image nowhere reaches a level, or exceeds the background."""
         if self.skip_below is not None:
             return bool(inputs.max() < self.skip_below)
-        return bool(inputs.max() == inputs.min())
+        return bool(inputs.max() <= self.of_channel(block.index).background)
 
     def compute(self, block: Block, inputs: Any) -> jax.Array:
         """The deconvolved image in the block and its halo."""
@@ -174,21 +183,19 @@ class Deconvolve(Operation):
         return self.source.coarse()
 
     def shared(self) -> Mapping[str, Any]:
-        """Backgrounds, scales, momenta and levels to start from."""
+        """Backgrounds, scales, momenta and means."""
         return {
             "background": [float(one.background) for one in self.optics],
             "scales": [as_list(one.scales) for one in self.optics],
             "momenta": [as_list(one.momenta) for one in self.optics],
-            "levels": [
-                None if o.level is None else float(o.level) for o in self.optics
-            ],
+            "means": [None if o.mean is None else float(o.mean) for o in self.optics],
         }
 
     def with_shared(self, shared: Mapping[str, Any] | None) -> "Deconvolve":
         """The operation with what an earlier run has measured."""
         if shared is None:
             return self
-        names = ("background", "scales", "momenta", "levels")
+        names = ("background", "scales", "momenta", "means")
         values = (shared[name] for name in names)
         optics = [
             dataclasses.replace(
@@ -196,9 +203,9 @@ class Deconvolve(Operation):
                 background=np.float32(background),
                 scales=as_array(scales),
                 momenta=as_array(momenta),
-                level=None if level is None else np.float32(level),
+                mean=None if mean is None else np.float32(mean),
             )
-            for i, (background, scales, momenta, level) in enumerate(
+            for i, (background, scales, momenta, mean) in enumerate(
                 zip(*values, strict=True)
             )
         ]
@@ -258,11 +265,11 @@ def block_problem(
     image = image.astype(jnp.float32)
     operator = Convolution.from_psf(optics.psf, image.shape, boundary=method.boundary)
     kernel, initial = optics.kernel, None
-    if optics.level is not None:
-        initial = jnp.full(operator.domain, optics.level, image.dtype)
+    if optics.mean is not None and method.start == "constant":
+        initial = jnp.full(operator.domain, optics.mean, image.dtype)
     scheme: Scheme = RichardsonLucy(
         back_projector=None if kernel is None else operator.back_projection(kernel),
-        prior=optics.prior,
+        prior=with_level(optics.prior, optics.mean),
         start=method.start,
         initial=initial,
     )
@@ -277,6 +284,13 @@ def block_problem(
         likelihood=optics.likelihood,
     )
     return problem, scheme
+
+
+def with_level(prior: Any, mean: Any) -> Any:
+    """A penalty that takes the mean of the whole object for that of a block's."""
+    if prior is None or mean is None or not hasattr(prior, "level"):
+        return prior
+    return dataclasses.replace(prior, level=mean)
 
 
 def as_list(values: Any) -> list[float] | None:

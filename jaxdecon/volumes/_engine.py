@@ -4,12 +4,9 @@ import concurrent.futures
 import dataclasses
 import itertools
 import threading
-import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
-
-import jax
 
 from ._task import Outcome, Task, is_fatal
 
@@ -71,27 +68,9 @@ class Local:
 
     def do(self, task: Task, number: int) -> Outcome:
         """Read, compute and write a block; only one is computed at a time."""
-        began = time.perf_counter()
         try:
-            inputs = task.read(number)
-            read = time.perf_counter() - began
-            with self._device:
-                began = time.perf_counter()
-                pending = task.start(number, inputs)
-                _wait(pending)
-                computed = time.perf_counter() - began
-                self.busy += computed
-            outcome = task.finish(number, inputs, pending)
+            outcome = task(number, self._device)
         except Exception as error:
             return Outcome(number=number, error=error)
-        seconds = outcome.seconds | {"read": read}
-        seconds["compute"] += computed
-        return dataclasses.replace(outcome, seconds=seconds)
-
-
-def _wait(pending: object) -> None:
-    """Until a result is there; that memory ran out shows where it is fetched."""
-    try:
-        jax.block_until_ready(pending)
-    except Exception:
-        return
+        self.busy += outcome.seconds["compute"]
+        return outcome

@@ -63,7 +63,7 @@ def fuse(
     channel: int = 0,
     block: str | int | Sequence[int] = "auto",
     engine: Any = None,
-    resume: bool = True,
+    resume: bool | str = True,
     overwrite: bool = False,
     halo: Halo = "auto",
     memory: float | None = None,
@@ -169,7 +169,7 @@ def fuse(
         "fine": fine,
         "halo": halo,
     }
-    known = known_before(path, resume=resume, overwrite=overwrite)
+    known = known_before(path, resume=bool(resume), overwrite=overwrite)
     if known is not None:
         measured = Measured.from_json(known)
     else:

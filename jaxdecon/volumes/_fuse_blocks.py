@@ -99,7 +99,7 @@ class Fuse(Operation):
         ):
             region = block.read
             if not same:
-                region = box_of(block.read, matrix, view.shape, margin(field))
+                region = box_of(block.read, matrix, view.shape, margin(field, matrix))
             start = np.array([a for a, _ in region])
             moved = matrix.copy()
             first = np.array([a for a, _ in block.read])
@@ -121,8 +121,12 @@ class Fuse(Operation):
         return tuple(boxes)
 
     def is_empty(self, block: Block, inputs: tuple[Box, ...]) -> bool:
-        """Whether no view shows anything."""
-        return all(bool(box.data.min() == box.data.max()) for box in inputs)
+        """Whether no view shows more than its background, where that has no part."""
+        if self.blurs is None:
+            return False
+        lights = _of(self.lights, self.channel(block.index))
+        pairs = zip(inputs, lights, strict=True)
+        return all(bool(box.data.max() <= light.background) for box, light in pairs)
 
     def compute(self, block: Block, inputs: tuple[Box, ...]) -> jax.Array:
         """The fused block with its halo."""
@@ -248,21 +252,27 @@ def from_json(known: Any) -> Field | None:
     return Field(nodes=nodes, spacing=spacing, weights=np.zeros(0))
 
 
-def margin(field: Field | None) -> int:
+def margin(field: Field | None, matrix: np.ndarray) -> int:
     """Voxels to read around what a region maps to."""
-    return MARGIN + (0 if field is None else int(np.ceil(2 * abs(field.nodes).max())))
+    if field is None:
+        return MARGIN
+    farthest = abs(matrix[:-1, :-1]) @ abs(field.nodes).reshape(len(matrix) - 1, -1)
+    return MARGIN + int(np.ceil(farthest.max()))
 
 
 def displacement(field: Field | None, block: Block) -> Displacement | None:
     """The field about the first voxel of what a block reads."""
     if field is None:
         return None
-    starts = [a for a, _ in block.read]
-    counts = [-(-(n - 1) // NODES) + 1 for n in block.read_shape]
+    # Nodes at multiples of their distance: neighbours interpolate between the same.
+    starts = [a // NODES * NODES for a, _ in block.read]
+    counts = [-(-(n - 1) // NODES) + 2 for n in block.read_shape]
+    before = [a - s for (a, _), s in zip(block.read, starts, strict=True)]
     values = field.on_lattice(starts, NODES, counts)
     return Displacement(
-        values=np.float32(values),  # pyright: ignore[reportArgumentType]
+        values=values.astype(np.float32),  # pyright: ignore[reportArgumentType]
         spacing=np.full(len(counts), NODES, np.float32),  # pyright: ignore[reportArgumentType]
+        before=np.array(before, np.float32),  # pyright: ignore[reportArgumentType]
     )
 
 

@@ -31,12 +31,15 @@ class Journal:
     are written again. Whatever stops a run, a block with a marker is thus complete.
 
     Attributes:
-        folder: `<target>.journal`, beside the target. It holds `manifest.json`, a file
-            per finished block in `blocks`, `log.jsonl`, `lock`, and, until all is done,
-            the target itself.
+        folder: `<target>.journal`, beside the target. It holds `manifest.json`,
+            `log.jsonl`, `lock`, and a folder of the run.
+        run: name of the run. Its folder has a file per finished block in `blocks`, and,
+            until all is done, the target itself. What a task of another run still
+            writes, after that was stopped, is not mixed up with it.
     """
 
     folder: Path
+    run: str = ""
 
     @classmethod
     def beside(cls, target: Path) -> "Journal":
@@ -46,7 +49,7 @@ class Journal:
     @property
     def store(self) -> Path:
         """Where an OME-Zarr target is while it is not finished."""
-        return self.folder / "unfinished.ome.zarr"
+        return self.folder / self.run / "unfinished.ome.zarr"
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -67,9 +70,9 @@ class Journal:
         try:
             yield
         finally:
-            lock.release()
             if {entry.name for entry in self.folder.iterdir()} <= {"lock"}:
                 shutil.rmtree(self.folder, ignore_errors=True)  # nothing was begun
+            lock.release()
 
     def manifest(self) -> dict[str, Any] | None:
         """What the run is to do; None if none was begun."""
@@ -101,15 +104,29 @@ class Journal:
         """Write down what the run is to do."""
         write_json(self.folder / "manifest.json", {"format": FORMAT} | dict(manifest))
 
+    def start(self) -> "Journal":
+        """The journal of a new run; what others have left is removed."""
+        self.discard()
+        new = dataclasses.replace(self, run=uuid.uuid4().hex[:12])
+        (new.folder / new.run / "blocks").mkdir(parents=True)
+        return new
+
     def begin(self, block: Block) -> None:
-        """A block's shards are about to be written: it is not done any more."""
+        """A block's shards are about to be written: it is not done any more.
+
+        Raises:
+            RunRefused: the run is not there any more; another was begun.
+        """
+        if not (self.folder / self.run / "blocks").is_dir():
+            raise RunRefused(f"the run {self.run} of {self.folder} was given up.")
         self._marker(block.name).unlink(missing_ok=True)
 
     def finish(self, block: Block, record: Mapping[str, Any]) -> None:
         """A block's shards are complete."""
-        marker = self._marker(block.name)
-        marker.parent.mkdir(exist_ok=True)
-        write_json(marker, {"block": block.name, "number": block.number, **record})
+        write_json(
+            self._marker(block.name),
+            {"block": block.name, "number": block.number, **record},
+        )
 
     def done(self) -> set[int]:
         """Numbers of the finished blocks."""
@@ -117,7 +134,7 @@ class Journal:
 
     def records(self) -> Iterator[dict[str, Any]]:
         """The markers of all finished blocks."""
-        for marker in sorted((self.folder / "blocks").glob("*.json")):
+        for marker in sorted((self.folder / self.run / "blocks").glob("*.json")):
             with contextlib.suppress(ValueError):  # damaged: the block is done again
                 yield json.loads(marker.read_text())
 
@@ -128,13 +145,14 @@ class Journal:
             file.write(json.dumps(entry, default=str) + "\n")
 
     def discard(self) -> None:
-        """Forget the run, but for its lock and its log."""
-        for name in ("blocks", self.store.name):
-            shutil.rmtree(self.folder / name, ignore_errors=True)
+        """Forget all runs, but for the lock and the log."""
+        for entry in self.folder.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
         (self.folder / "manifest.json").unlink(missing_ok=True)
 
     def _marker(self, name: str) -> Path:
-        return self.folder / "blocks" / f"{name}.json"
+        return self.folder / self.run / "blocks" / f"{name}.json"
 
 
 def known_before(target: Path | None, *, resume: bool, overwrite: bool) -> Any:

@@ -103,7 +103,7 @@ def map_blocks(
     volumes: float = VOLUMES,
     block: str | int | Sequence[int] = "auto",
     engine: Any = None,
-    resume: bool = True,
+    resume: bool | str = True,
     overwrite: bool = False,
     memory: float | None = None,
     dry_run: bool = False,

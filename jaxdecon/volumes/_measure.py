@@ -72,14 +72,15 @@ def measure(
 ) -> Measured:
     """Poses, light and displacements; the arguments are those of `volumes.fuse`."""
     index = first_index(views[0], channel)
-    overview = Overview.of(views, sizes, index)
+    overview = Overview(views=tuple(views), sizes=tuple(sizes), index=index)
     poses = matrices
     if poses is None:
         levels = backgrounds(background, [[copy.volume] for copy in overview.copies])
         poses = overview.register(psfs, psf_sizes, levels, initial=initial, model=model)
     if fine == "auto":
-        reduced = any(max(copy.step) > 1 for copy in overview.copies)
-        fine = "pose" if matrices is None and reduced else None
+        found_here = matrices is None
+        reduced = found_here and any(max(copy.step) > 1 for copy in overview.copies)
+        fine = "pose" if reduced else None
     displaced = None
     if fine is not None:
         operation = _plain(views, sizes, poses, region)
@@ -93,7 +94,7 @@ def measure(
     lights = []
     for c in range(views[0].image.sizes.get("c", 1)):
         mine = first_index(views[0], c)
-        seen = overview if mine == index else Overview.of(views, sizes, mine)
+        seen = overview if mine == index else dataclasses.replace(overview, index=mine)
         lights.append(measured_lights(seen, mine, poses, background, exposures))
     return Measured(poses=poses, lights=tuple(lights), fields=displaced)
 

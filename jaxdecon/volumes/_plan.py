@@ -176,6 +176,31 @@ def choose_grid(
     return _grid(operation, core), unit
 
 
+def measured_grid(
+    operation: Operation,
+    shard: Shape | None,
+    block: Any,
+    budget: Budget,
+    *,
+    workers: int,
+) -> tuple[BlockGrid, Shape, int | None]:
+    """As `choose_grid`, and bytes on the device by the compiler where it is asked.
+
+    Where it asks for more than the model did, and than there is, blocks are chosen
+    again, once, for a budget that is smaller by as much.
+    """
+    grid, unit = choose_grid(operation, shard, block, budget, workers=workers)
+    measured = operation.measured_memory(grid[0])
+    device, host = needs(operation, grid)
+    if measured is None or isinstance(block, str) is False or budget.device is None:
+        return grid, unit, measured
+    if budget.holds(measured, host):
+        return grid, unit, measured
+    smaller = dataclasses.replace(budget, device=int(budget.device * device / measured))
+    grid, unit = choose_grid(operation, shard, block, smaller, workers=workers)
+    return grid, unit, operation.measured_memory(grid[0])
+
+
 def _automatic(operation, shard, budget: Budget, workers: int):
     shape = operation.shape
     fixed = shard is not None
@@ -232,7 +257,8 @@ def _fits(operation: Operation, grid: BlockGrid, budget: Budget) -> bool:
 def needs(operation: Operation, grid: BlockGrid) -> tuple[int, int]:
     """Bytes on the device, and on the host for all blocks in flight."""
     device, host = operation.memory(grid[0])
-    return device, IN_FLIGHT * host
+    waiting = (IN_FLIGHT - 1) * operation.bytes_to_read(grid[0])  # read ahead
+    return device + waiting, IN_FLIGHT * host
 
 
 def _too_large(operation: Operation, unit: Shape, budget: Budget) -> str:

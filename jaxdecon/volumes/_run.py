@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,21 +9,25 @@ from typing import Any
 import jax
 
 from .. import __version__
-from .._core._memory import Peak, watch_memory
+from .._core._memory import watch_memory
 from ..io import check_target
 from ._blocks import BlockGrid
 from ._checksums import write_checksums
 from ._dark import dark_blocks
-from ._engine import Engine
+from ._engine import Engine, Local
 from ._engines import as_engine, workers_of
 from ._journal import Journal, RunRefused, check_same
 from ._operation import Operation
 from ._outcome import BlocksFailed, Progress, Run
-from ._plan import Budget, Plan, choose_grid, needs, to_json
+from ._plan import Budget, Plan, measured_grid, needs, to_json
 from ._source import Source, files_digest
+from ._tally import Tally
 from ._target import OmeZarrTarget, Target
 from ._task import Outcome, Task
 from ._trial import with_estimate
+
+TRUST = "trust"
+"""Value of `resume` with which files of the source may have changed."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,7 +37,7 @@ class Options:
     block: Any = "auto"
     engine: Any = None
     memory: float | None = None
-    resume: bool = True
+    resume: bool | str = True
     overwrite: bool = False
     dry_run: bool = False
     checksums: bool = False
@@ -85,7 +88,10 @@ def run(job: Job, options: Options) -> Run | Plan:
         RunRefused: what is there belongs to another run, or is being written to.
         FileExistsError: the result is there already.
     """
+    if options.resume not in (True, False, TRUST):
+        raise ValueError(f"`resume` is {options.resume!r}; True, False or {TRUST!r}.")
     engine = as_engine(options.engine)
+    check_reachable(job, engine)
     try:
         return _run(job, options, engine)
     finally:
@@ -107,12 +113,14 @@ def _run(job: Job, options: Options, engine: Engine) -> Run | Plan:
     check_result(job, journal, options)
     with journal.locked():
         earlier = _earlier(journal, job, wanted, options)
+        if earlier is not None:
+            journal = dataclasses.replace(journal, run=earlier["run"])
         if earlier is not None and earlier.get("finished"):
             _check_untouched(job, earlier, journal)
             plan, _ = _old_plan(job, earlier, journal, options)
             return Run(path=job.path, plan=plan, blocks=0)
         if earlier is None:
-            job, plan = _begin(job, journal, wanted, options, engine)
+            job, plan, journal = _begin(job, journal, wanted, options, engine)
         else:
             plan, target = _old_plan(job, earlier, journal, options)
             operation = job.operation.with_shared(earlier["shared"])
@@ -120,12 +128,29 @@ def _run(job: Job, options: Options, engine: Engine) -> Run | Plan:
         return _work(job, plan, journal, engine, options)
 
 
+def check_reachable(job: Job, engine: Engine) -> None:
+    """Refuse arrays in memory where other processes do the work.
+
+    Raises:
+        ValueError: a target that they would have a copy of.
+    """
+    if job.path is None and not isinstance(engine, Local):
+        raise ValueError(
+            "`target` is an array in memory, of which other processes would fill "
+            "copies: give a path, or `engine=volumes.Local()`."
+        )
+
+
 def check_result(job: Job, journal: Journal, options: Options) -> None:
     """Refuse a result that is there already and was not made by this journal's run."""
     if job.path is None or not isinstance(job.target, OmeZarrTarget):
         return
     manifest = journal.manifest()
-    ours = manifest is not None and manifest.get("finished")
+    ours = False
+    if manifest is not None:
+        # Killed between giving the result its name and saying so, it is there as well.
+        store = dataclasses.replace(journal, run=manifest["run"]).store
+        ours = manifest.get("finished") or not store.exists()
     if not (ours and options.resume and not options.overwrite):
         check_target(job.path, overwrite=options.overwrite)
 
@@ -135,38 +160,55 @@ def _earlier(journal: Journal, job: Job, wanted, options: Options) -> Any:
     if job.path is None:
         return None
     earlier = journal.to_take_up(
-        job.path, resume=options.resume, overwrite=options.overwrite
+        job.path, resume=bool(options.resume), overwrite=options.overwrite
     )
     if earlier is None:
-        job.target.discard()
         return None
+    if options.resume == TRUST:
+        earlier["request"]["sources"] = wanted["sources"]
+        journal.write_manifest(earlier)
     check_same(earlier["request"], wanted, journal.folder)
     return earlier
 
 
 def _begin(job: Job, journal: Journal, wanted, options: Options, engine: Engine):
     """Plan a run, measure what its blocks share, and write both down."""
-    journal.discard()
     plan, target = _new_plan(job, options, engine)
     operation = job.prepare(job.operation, plan.grid)
+    journal = journal.start()
+    target = _stored(target, journal)
     target.create()
     journal.write_manifest(
-        {"request": wanted, "plan": to_json(plan), "shared": operation.shared()}
+        {
+            "run": journal.run,
+            "request": wanted,
+            "plan": to_json(plan),
+            "shared": operation.shared(),
+        }
     )
-    return dataclasses.replace(job, operation=operation, target=target), plan
+    job = dataclasses.replace(job, operation=operation, target=target)
+    return job, plan, journal
+
+
+def _stored(target: Target, journal: Journal) -> Target:
+    """The target where it is while it is not finished."""
+    if isinstance(target, OmeZarrTarget):
+        return dataclasses.replace(target, store=journal.store)
+    return target
 
 
 def _new_plan(job: Job, options: Options, engine: Engine) -> tuple[Plan, Target]:
     operation, target = job.operation, job.target
     budget = Budget.measured(options.memory)
-    grid, shard = choose_grid(
+    grid, shard, measured = measured_grid(
         operation, target.shard, options.block, budget, workers=workers_of(engine)
     )
     if isinstance(target, OmeZarrTarget):
         target = dataclasses.replace(target, shard=shard)
-    skipped = dark_blocks(operation, grid, options.skip_below)
+    skipped: tuple[int, ...] = ()
+    if isinstance(target, OmeZarrTarget):  # an array has to be written all over
+        skipped = dark_blocks(operation, grid, options.skip_below)
     device, host = needs(operation, grid)
-    measured = operation.measured_memory(grid[0])
     plan = Plan(
         operation=operation.name,
         grid=grid,
@@ -189,6 +231,7 @@ def _old_plan(job: Job, earlier, journal: Journal, options: Options):
         operation.leading, operation.shape, tuple(known["core"]), tuple(known["halo"])
     )
     shard, skipped = tuple(known["shard"]), tuple(known["skipped"])
+    target = _stored(target, journal)
     if isinstance(target, OmeZarrTarget):
         target = dataclasses.replace(target, shard=shard)
     budget = Budget.measured(options.memory)
@@ -225,7 +268,7 @@ def _work(
     task = Task(
         operation=job.operation, grid=plan.grid, target=job.target, journal=journal
     )
-    tally = Tally(plan=plan, total=len(todo), job=job, journal=journal)
+    tally = Tally(plan=plan, total=len(todo), operation=job.operation, journal=journal)
     with watch_memory() as peak, _logged(journal, plan, tally):
         outcomes = _outcomes(engine, task, todo)
         with contextlib.closing(outcomes):
@@ -236,6 +279,7 @@ def _work(
         if tally.failed:
             folder = None if journal is None else journal.folder
             raise BlocksFailed(tally.failed, len(plan.grid), folder)
+        _check_complete(job, plan, journal)
         _finish(job, journal, options)
     busy = None if began is None else engine.busy - began  # pyright: ignore[reportAttributeAccessIssue]
     return tally.result(job.path, busy, peak)
@@ -264,6 +308,24 @@ def _finish(job: Job, journal: Journal | None, options: Options) -> None:
     )
 
 
+def _check_complete(job: Job, plan: Plan, journal: Journal | None) -> None:
+    """Refuse to finish what is not whole, or was made of a source that has changed."""
+    if journal is None:
+        return
+    missing = len(plan.grid) - len(journal.done() | set(plan.skipped))
+    if missing:
+        raise RuntimeError(f"{missing} blocks have no marker in {journal.folder}.")
+    wanted = (journal.manifest() or {})["request"]["sources"]
+    now = {str(i): source.fingerprint() for i, source in enumerate(job.sources)}
+    try:
+        check_same(wanted, now, journal.folder)
+    except RunRefused as error:
+        raise RuntimeError(
+            f"the source was changed while it was read, and the result is a mixture: "
+            f"begin anew. {error}"
+        ) from error
+
+
 def _check_untouched(job: Job, earlier: Any, journal: Journal) -> None:
     """Refuse to call a result finished that is not what the run has left."""
     if job.path is not None and files_digest(job.path) != earlier.get("files"):
@@ -274,7 +336,7 @@ def _check_untouched(job: Job, earlier: Any, journal: Journal) -> None:
 
 
 @contextlib.contextmanager
-def _logged(journal: Journal | None, plan: Plan, tally: "Tally") -> Iterator[None]:
+def _logged(journal: Journal | None, plan: Plan, tally: Tally) -> Iterator[None]:
     """Log how a run begins and ends, in whatever way it ends."""
     if journal is None:
         yield
@@ -286,81 +348,3 @@ def _logged(journal: Journal | None, plan: Plan, tally: "Tally") -> Iterator[Non
         journal.log("stopped", error=f"{type(error).__name__}: {error}")
         raise
     journal.log("end", blocks=tally.blocks, seconds=round(tally.seconds, 3))
-
-
-@dataclasses.dataclass
-class Tally:
-    """What has been done so far."""
-
-    plan: Plan
-    total: int
-    job: Job
-    journal: Journal | None
-    blocks: int = 0
-    voxels: int = 0
-    bytes: int = 0
-    began: float = dataclasses.field(default_factory=time.perf_counter)
-    failed: dict[str, str] = dataclasses.field(default_factory=dict)
-    empty: list[str] = dataclasses.field(default_factory=list)
-    split: list[str] = dataclasses.field(default_factory=list)
-    slowest: tuple[str, float] = ("", 0.0)
-
-    @property
-    def seconds(self) -> float:
-        """Since the first block was begun."""
-        return time.perf_counter() - self.began
-
-    @property
-    def progress(self) -> Progress:
-        """How far the run is."""
-        return Progress(
-            blocks=self.blocks,
-            total=self.total,
-            voxels=self.voxels,
-            bytes=self.bytes,
-            seconds=self.seconds,
-            failed=tuple(self.failed),
-            slowest=self.slowest,
-        )
-
-    def add(self, outcome: Outcome) -> None:
-        """Count a block, and log it."""
-        block = self.plan.grid[outcome.number]
-        if outcome.error is not None:
-            why = " ".join(str(outcome.error).split()) or type(outcome.error).__name__
-            self.failed[block.name] = why
-            self._log("failed", block=block.name, error=why)
-            return
-        self.blocks += 1
-        self.voxels += outcome.voxels
-        self.bytes += self.job.operation.bytes_to_read(block)
-        took = sum(outcome.seconds.values())
-        self.slowest = max(self.slowest, (block.name, took), key=lambda pair: pair[1])
-        if outcome.empty:
-            self.empty.append(block.name)
-        if outcome.parts > 1:
-            self.split.append(block.name)
-        seconds = {k: round(v, 4) for k, v in outcome.seconds.items()}
-        self._log("done", block=block.name, parts=outcome.parts, seconds=seconds)
-
-    def result(self, path: Path | None, busy: float | None, peak: Peak) -> Run:
-        """What the run did."""
-        skipped = [self.plan.grid[n].name for n in self.plan.skipped]
-        used = None if peak.most is None else peak.most - (peak.before or 0)
-        stats = jax.local_devices()[0].memory_stats() or {}
-        return Run(
-            path=path,
-            plan=self.plan,
-            blocks=self.blocks,
-            empty=(*skipped, *self.empty),
-            split=tuple(self.split),
-            seconds=self.seconds,
-            voxels=self.voxels,
-            waited=None if busy is None else 1 - busy / max(self.seconds, 1e-9),
-            peak_bytes=used,
-            device_bytes=stats.get("peak_bytes_in_use"),
-        )
-
-    def _log(self, event: str, **facts: Any) -> None:
-        if self.journal is not None:
-            self.journal.log(event, **facts)

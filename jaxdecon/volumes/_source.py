@@ -19,8 +19,6 @@ from ._blocks import Region, Shape, slices
 
 COARSE = 2**26
 """Voxels of a coarse level that is read as a whole."""
-MOST_FILES = 20_000
-"""Of a store, whose sizes and times are looked at to see whether it was changed."""
 
 
 class Source:
@@ -85,7 +83,7 @@ class Source:
                 f"{error!r}."
             ) from error
         self._check_there()
-        return np.asarray(data, self.image.dtype)
+        return narrowed(np.asarray(data, self.image.dtype), self.path)
 
     def _check_there(self) -> None:
         """A Zarr array whose files are gone reads as zeros: refuse them."""
@@ -110,9 +108,12 @@ class Source:
         if group is None:
             return []
         found = []
-        for image in io.read_levels(group):
-            sizes = zip(self.shape, image.volume_shape, strict=True)
-            found.append((image, tuple(-(-n // m) for n, m in sizes)))
+        full, *coarser = io.read_levels(group)
+        found.append((full, (1,) * len(self.shape)))
+        for image in coarser:
+            step = step_of(full, image)
+            if step is not None:
+                found.append((image, step))
         return found
 
     def _group(self) -> Path | None:
@@ -142,6 +143,42 @@ class Source:
             "path": str(self.path.resolve()),
             "files": files_digest(self.path),
         }
+
+
+def step_of(full: Image, level: Image) -> tuple[int, ...] | None:
+    """Voxels of the full image per voxel of a level; None if they are not whole.
+
+    By the voxel sizes; by the shapes where these are not known.
+    """
+    sizes = zip(full.voxel_size, level.voxel_size, strict=True)
+    shapes = zip(full.volume_shape, level.volume_shape, strict=True)
+    step = []
+    for (a, b), (n, m) in zip(sizes, shapes, strict=True):
+        ratio = n / m if a is None or b is None else b / a
+        whole = max(round(ratio), 1)
+        fits = whole * (m - 1) < n + whole and abs(ratio - whole) < 0.05 * whole
+        if not (fits or a is None or b is None):
+            return None
+        step.append(whole)
+    return tuple(step)
+
+
+def narrowed(data: np.ndarray, path: Path | None) -> np.ndarray:
+    """64-bit integers as 32-bit ones, which is what JAX has.
+
+    Raises:
+        ValueError: values that do not fit.
+    """
+    if data.dtype.kind not in "iu" or data.dtype.itemsize < 8:
+        return data
+    kind = np.dtype("int32" if data.dtype.kind == "i" else "uint32")
+    limits = np.iinfo(kind)
+    if data.size and (data.min() < limits.min or data.max() > limits.max):
+        raise ValueError(
+            f"{path or 'the source'} ({data.dtype}) has values from {data.min()} to "
+            f"{data.max()}; {kind} must hold them: convert it yourself."
+        )
+    return data.astype(kind)
 
 
 def array_path(given: Any) -> Path | None:
@@ -175,15 +212,17 @@ def as_image(given: Any, axes: str | None = None) -> Image:
 def files_digest(path: Path) -> str:
     """A digest of sizes and times of a file, or of the files of a folder."""
     digest = hashlib.sha256()
-    found = sorted(_walk(path)) if path.is_dir() else [_entry(path, path)]
-    for name, size, time in found[:: max(1, len(found) // MOST_FILES)]:
+    count = 0
+    for name, size, time in _walk(path) if path.is_dir() else [_entry(path, path)]:
         digest.update(f"{name} {size} {time}\n".encode())
-    return f"{len(found)} {digest.hexdigest()}"
+        count += 1
+    return f"{count} {digest.hexdigest()}"
 
 
 def _walk(path: Path) -> Iterator[tuple[str, int, int]]:
-    for folder, _, names in os.walk(path):
-        for name in names:
+    for folder, inner, names in os.walk(path):
+        inner.sort()
+        for name in sorted(names):
             file = Path(folder) / name
             yield _entry(file, path)
 

@@ -15,6 +15,7 @@ from ..registration._links import MODELS, STAGE_SIGMA, Links, Placement, solve_l
 from ._deconvolve_blocks import digest
 from ._journal import known_before, write_json
 from ._mosaic import WEIGHTS, mosaic_box
+from ._mosaic_shift import ORDERS
 from ._outcome import Progress, Run
 from ._plan import Plan
 from ._run import Job, Options, run
@@ -87,7 +88,7 @@ def stitch(
     fill: float = 0.0,
     block: str | int | Sequence[int] = "auto",
     engine: Any = None,
-    resume: bool = True,
+    resume: bool | str = True,
     overwrite: bool = False,
     memory: float | None = None,
     dry_run: bool = False,
@@ -137,7 +138,8 @@ def stitch(
         overwrite: see there.
         memory: see there.
         dry_run: see there; the tiles are registered for the plan.
-        dtype: of the result; None: float32 with `equalise`, else that of the tiles.
+        dtype: of the result; None: float32 with `equalise` or cubic interpolation, else
+            that of the tiles.
         checksums: see there.
         show_stitching: called with where the tiles are, before the plan is made.
         show_plan: see there.
@@ -173,9 +175,15 @@ def stitch(
     """
     check_choice("model", model, MODELS)
     check_choice("weights", weights, WEIGHTS)
+    check_choice("order", order, ORDERS)
+    if model == "affine" and (order != "linear" or fill):
+        raise ValueError(
+            f'`model="affine"` interpolates linearly and fills with 0; `order` is '
+            f"{order!r} and `fill` {fill}."
+        )
     placed = find_tiles(tiles, positions, overlap, unit, voxel_size, time)
     path = target_path(target)
-    known = known_before(path, resume=resume, overwrite=overwrite)
+    known = known_before(path, resume=bool(resume), overwrite=overwrite)
     if known is not None:
         found = _remembered(placed, known)
         matrices = np.array(known["matrices"]) if known.get("matrices") else None
@@ -217,7 +225,8 @@ def stitch(
         operation: Stitch = StitchAffine(**parts, matrices=matrices)
     else:
         operation = Stitch(**parts)
-    kind = dtype or ("float32" if equalise else str(placed[0].dtype))
+    exact = not equalise and order == "linear"  # else values may exceed the tiles'
+    kind = dtype or (str(placed[0].dtype) if exact else "float32")
     like = stitched_image(placed, operation, voxel_size)
     job = Job(
         operation=operation,

@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 import math
-import shutil
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -88,11 +87,7 @@ class OmeZarrTarget:
 
     def write(self, block: Block, values: np.ndarray) -> list[str]:
         """Write the core of a block, on all levels; the names of its shards."""
-        values = convert(values, self.image.dtype, scale=self.scale)
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise FloatingPointError(
-                f"the result of block {block.name} has NaN or infinite values."
-            )
+        values = converted(block, values, self.image.dtype, self.scale)
         group = zarr.open_group(self.store, mode="r+")
         done, names = (1,) * values.ndim, []
         for level in range(self.written_by_blocks):
@@ -122,16 +117,14 @@ class OmeZarrTarget:
         """Put the finished store in its place."""
         move_into_place(self.store, path)
 
-    def discard(self) -> None:
-        """Remove what was written."""
-        shutil.rmtree(self.store, ignore_errors=True)
-
     def describe(self) -> dict[str, Any]:
         """What has to stay the same when a run is taken up again."""
         return {
             "axes": self.image.axes,
             "shape": list(self.image.shape),
             "dtype": str(self.image.dtype),
+            "voxel_size": list(self.image.voxel_size),
+            "origin": list(self.image.origin),
             "scale": self.scale,
         }
 
@@ -163,7 +156,9 @@ class OmeZarrTarget:
             size = -(-n // s)
             chunks.append(min(size, edge))
             whole = -(-size // chunks[-1]) * chunks[-1]
-            shards.append(whole if shard >= n else min(whole, CHUNKS * edge))
+            shards.append(
+                whole if shard >= n and by_block else min(whole, CHUNKS * edge)
+            )
         return tuple(chunks), tuple(shards)
 
     def _fill(self, group: zarr.Group, level: int) -> None:
@@ -183,7 +178,7 @@ class OmeZarrTarget:
                 slice(a * f, b * f) for (a, b), f in zip(region, factors, strict=True)
             )
             values = np.asarray(finer[(*index, *source)])
-            array[(*index, *slices(region))] = bin_volume(values, factors)
+            put(array, index, region, bin_volume(values, factors))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -211,7 +206,7 @@ class ArrayTarget:
 
     def write(self, block: Block, values: np.ndarray) -> list[str]:
         """Write the core of a block; the names of its shards."""
-        values = convert(values, self.array.dtype, scale=self.scale)
+        values = converted(block, values, self.array.dtype, self.scale)
         return put(self.array, block.index, block.core, values)
 
     def bytes(self) -> int:
@@ -223,9 +218,6 @@ class ArrayTarget:
 
     def move_to(self, path: Path) -> None:
         """Nothing to do: it is in its place."""
-
-    def discard(self) -> None:
-        """Nothing to do: every block is written again."""
 
     def describe(self) -> dict[str, Any]:
         """What has to stay the same when a run is taken up again."""
@@ -240,17 +232,32 @@ class ArrayTarget:
 Target = OmeZarrTarget | ArrayTarget
 
 
+def converted(block: Block, values: np.ndarray, dtype: Any, scale: float) -> np.ndarray:
+    """The values of a block in the type of the target.
+
+    Raises:
+        FloatingPointError: NaN or infinities.
+        ValueError: values that do not fit.
+    """
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise FloatingPointError(
+            f"the result of block {block.name} has NaN or infinite values."
+        )
+    return convert(values, dtype, scale=scale)
+
+
 def put(array: Any, index: Shape, region: Region, values: np.ndarray) -> list[str]:
     """Write whole shards of an array; their names.
 
     What is there is removed first: Zarr reads a shard before it writes to it, and one
     that a killed process has torn cannot be read.
     """
-    unit = (array.shards or array.chunks)[len(index) :]
-    ranges = [range(a // u, -(-b // u)) for (a, b), u in zip(region, unit, strict=True)]
+    whole = [*((i, i + 1) for i in index), *region]
+    unit = array.shards or array.chunks
+    ranges = [range(a // u, -(-b // u)) for (a, b), u in zip(whole, unit, strict=True)]
     names = [
         str(PurePosixPath(array.path, array.metadata.encode_chunk_key(place)))
-        for place in itertools.product(*((i,) for i in index), *ranges)
+        for place in itertools.product(*ranges)
     ]
     root = getattr(array.store, "root", None)
     for name in names if root is not None else ():

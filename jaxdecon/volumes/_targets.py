@@ -51,6 +51,13 @@ def make_target(
     if isinstance(target, zarr.Array):
         if tuple(target.shape) != whole:
             raise ValueError(f"`target` has shape {target.shape}; {whole} is needed.")
+        unit = (target.shards or target.chunks)[: len(leading)]
+        if any(n != 1 for n in unit):
+            raise ValueError(
+                f"`target` has chunks or shards of {target.shards or target.chunks}, "
+                f"several volumes in one: blocks would write to one file; 1 along "
+                f"{like.axes[: len(leading)]} is needed."
+            )
         image = as_image(target, axes=like.axes)
         return ArrayTarget(array=target, image=image, scale=scale)
     if not isinstance(target, str | os.PathLike):
@@ -64,6 +71,5 @@ def make_target(
         )
     check_choice("dtype", dtype, DTYPES)
     image = like.replace(data=Like(shape=whole, dtype=np.dtype(dtype)), notes=())
-    return OmeZarrTarget(
-        store=Journal.beside(Path(target)).store, image=image, scale=scale
-    )
+    store = Journal.beside(Path(target)).store  # the run will have one of its own
+    return OmeZarrTarget(store=store, image=image, scale=scale)

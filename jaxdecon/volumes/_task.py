@@ -1,12 +1,13 @@
 """What is done with one block: read, compute, write, mark."""
 
+import contextlib
 import dataclasses
 import errno
 import functools
-import hashlib
 import os
 import socket
 import time
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
@@ -67,13 +68,28 @@ class Task:
     target: Target
     journal: Journal | None
 
-    def __call__(self, number: int) -> Outcome:
-        """Do one block from beginning to end."""
-        began = time.perf_counter()
+    def __call__(
+        self, number: int, device: AbstractContextManager[Any] | None = None
+    ) -> Outcome:
+        """Do one block from beginning to end.
+
+        Args:
+            number: of the block.
+            device: held while something is computed; None: nobody else computes.
+        """
+        times = [time.perf_counter()]
         inputs = self.read(number)
-        seconds = time.perf_counter() - began
-        outcome = self.finish(number, inputs, self.start(number, inputs))
-        return dataclasses.replace(outcome, seconds=outcome.seconds | {"read": seconds})
+        empty = inputs is None
+        times.append(time.perf_counter())
+        with contextlib.nullcontext() if device is None else device:
+            times.append(time.perf_counter())
+            values, parts = self.solve(number, inputs)
+            times.append(time.perf_counter())
+        del inputs
+        outcome = self.finish(number, values, parts, empty=empty)
+        read, computed = times[1] - times[0], times[3] - times[2]
+        seconds = outcome.seconds | {"read": read, "compute": computed}
+        return dataclasses.replace(outcome, seconds=seconds)
 
     def read(self, number: int) -> Any:
         """What the block is computed from; None if it is empty."""
@@ -95,34 +111,33 @@ class Task:
                 raise
             return inputs
 
-    def start(self, number: int, inputs: Any) -> Any:
-        """Begin to compute; what comes is not waited for."""
+    def solve(self, number: int, inputs: Any) -> tuple[Any, int]:
+        """The core of the result, computed, and in how many parts that was done."""
+        block = self.grid[number]
         if inputs is None:
-            return None
+            return np.zeros(block.core_shape, np.float32), 1
         try:
-            return self._core(self.grid[number], inputs)
+            return jax.block_until_ready(self._core(block, inputs)), 1
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            return None  # `finish` tries in halves
+        del inputs  # they take memory, too
+        return self._by_halves(block)
 
-    def finish(self, number: int, inputs: Any, pending: Any) -> Outcome:
-        """Wait for the result, write it and mark it."""
+    def finish(self, number: int, values: Any, parts: int, *, empty: bool) -> Outcome:
+        """Write a result and mark it."""
         block = self.grid[number]
         began = time.perf_counter()
-        values, parts = self._values(block, inputs, pending)
-        computed = time.perf_counter()
+        values = np.asarray(values)
         if self.journal is not None:
             self.journal.begin(block)
         shards = self.target.write(block, values)
-        written = time.perf_counter()
-        seconds = {"compute": computed - began, "write": written - computed}
+        seconds = {"write": time.perf_counter() - began}
         if self.journal is not None:
             record = {
                 "shards": shards,
-                "sha256": hashlib.sha256(np.ascontiguousarray(values).data).hexdigest(),
                 "parts": parts,
-                "empty": inputs is None,
+                "empty": empty,
                 "worker": f"{socket.gethostname()}:{os.getpid()}",
             }
             self.journal.finish(block, record)
@@ -131,7 +146,7 @@ class Task:
             voxels=int(np.prod(block.core_shape)),
             seconds=seconds,
             parts=parts,
-            empty=inputs is None,
+            empty=empty,
         )
 
     def _core(self, block: Block, inputs: Any) -> jax.Array:
@@ -139,18 +154,6 @@ class Task:
         result = self.operation.compute(block, inputs)
         starts = [part.start for part in block.inner]
         return _cut(result, np.array(starts), block.core_shape)
-
-    def _values(self, block: Block, inputs: Any, pending: Any) -> tuple[Any, int]:
-        """The core of the result, and in how many parts it was computed."""
-        if inputs is None:
-            return np.zeros(block.core_shape, np.float32), 1
-        if pending is not None:
-            try:
-                return np.asarray(pending), 1
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
-        return self._by_halves(block)
 
     def _by_halves(self, block: Block) -> tuple[np.ndarray, int]:
         """Compute a block that does not fit into memory in two parts, or more."""

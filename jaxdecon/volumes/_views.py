@@ -1,6 +1,7 @@
 """What is measured of large views before they are fused: poses, light, noise."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,20 +28,17 @@ class Overview:
     Attributes:
         views: the sources.
         sizes: voxel sizes of every view, µm; None: alike, and cubes.
-        copies: coarse copies of one channel.
+        index: of the leading axes.
     """
 
     views: tuple[Source, ...]
     sizes: tuple[Any, ...]
-    copies: tuple[Coarse, ...]
+    index: Shape
 
-    @classmethod
-    def of(
-        cls, views: Sequence[Source], sizes: Sequence[Any], index: Shape
-    ) -> "Overview":
-        """Coarse copies of the volume at an index of the leading axes."""
-        copies = [coarse_copy(view, index, COARSE_VOXELS) for view in views]
-        return cls(views=tuple(views), sizes=tuple(sizes), copies=tuple(copies))
+    @functools.cached_property
+    def copies(self) -> tuple[Coarse, ...]:
+        """Coarse copies of the views; made when they are first asked for."""
+        return tuple(coarse_copy(v, self.index, COARSE_VOXELS) for v in self.views)
 
     @property
     def coarse_sizes(self) -> list[list[float]]:

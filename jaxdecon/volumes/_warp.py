@@ -109,7 +109,7 @@ def warp(
     voxel_size: Sequence[float] | None = None,
     block: str | int | Sequence[int] = "auto",
     engine: Any = None,
-    resume: bool = True,
+    resume: bool | str = True,
     overwrite: bool = False,
     memory: float | None = None,
     dry_run: bool = False,

@@ -117,7 +117,7 @@ def deconvolution(
     def required_overlap(func_kwargs: Any) -> int:
         backs = [None] * len(even) if kernels is None else kernels
         pairs = zip(even, backs, strict=True)
-        updates = iterations * len(even)
+        updates = iterations * max(len(even), 2)  # one PSF may stand for many views
         halos = [deconvolution_halo("auto", p, k, updates) for p, k in pairs]
         return int(np.max(halos))
 
