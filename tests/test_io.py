@@ -209,6 +209,20 @@ def test_odd_sizes_in_the_pyramid_average_what_is_there():
     np.testing.assert_allclose(binned, [[0.5, 2.5, 4.0]])
 
 
+def test_damage_to_a_chunk_is_found(tmp_path):
+    path = tmp_path / "image.ome.zarr"
+    data = np.random.default_rng(0).poisson(50, (16, 64, 64)).astype(np.uint16)
+    jd.io.write(path, jd.io.Image(data=data, axes="zyx"))
+    (file,) = [f for f in (path / "0" / "c").rglob("*") if f.is_file()]
+    whole = file.read_bytes()
+    for place in np.random.default_rng(1).integers(20, len(whole) // 2, 12):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        file.write_bytes(bytes(damaged))
+        with pytest.raises(Exception, match=r"(?i)zstd|checksum|corrupt|decompress"):
+            np.asarray(jd.io.read(path))
+
+
 def test_reading_is_lazy(tmp_path):
     path = tmp_path / "series.ome.zarr"
     jd.io.write(path, sample())

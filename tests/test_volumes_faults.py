@@ -235,7 +235,7 @@ def test_a_corrupt_chunk_fails_its_blocks_alone(tmp_path, source, undisturbed):
     assert found == {n: d for n, d in undisturbed.items() if n.startswith("0/c/")}
 
 
-def test_a_source_that_changes_meanwhile_is_told(tmp_path, source):
+def test_a_source_that_changes_meanwhile_is_told(tmp_path, source, undisturbed):
     mine, target = copy(source, tmp_path), tmp_path / "x.ome.zarr"
 
     def change(progress):
@@ -245,6 +245,11 @@ def test_a_source_that_changes_meanwhile_is_told(tmp_path, source):
     with pytest.raises(RuntimeError, match="changed while it was read"):
         jd.volumes.deconvolve(mine, target, PSF, progress=change, **OPTIONS)
     assert not target.exists()
+    (mine / "0" / "c" / "extra").unlink()
+    with pytest.raises(jd.volumes.RunRefused, match="is a mixture"):
+        jd.volumes.deconvolve(mine, target, PSF, **OPTIONS)
+    jd.volumes.deconvolve(mine, target, PSF, resume=False, **OPTIONS)
+    assert digest(target) == undisturbed
 
 
 def test_a_source_that_vanishes_stops_the_run(tmp_path, source, undisturbed):

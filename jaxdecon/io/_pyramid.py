@@ -39,13 +39,28 @@ def bin_volume(volume: np.ndarray, factors) -> np.ndarray:
     exact = volume.dtype.itemsize <= (4 if volume.dtype.kind == "f" else 2)
     total = volume.astype(np.float32 if exact else np.float64)
     for axis, factor in enumerate(factors):
-        if factor == 1:
-            continue
-        n = total.shape[axis]
-        starts = np.arange(0, n, factor)
-        count = np.minimum(starts + factor, n) - starts
-        shape = [-1 if a == axis else 1 for a in range(total.ndim)]
-        total = np.add.reduceat(total, starts, axis) / count.reshape(shape)
+        if factor > 1:
+            total = _mean_along(total, axis, factor)
     if volume.dtype.kind in "iu":
         total = np.rint(total)
     return total.astype(volume.dtype)
+
+
+def _mean_along(volume: np.ndarray, axis: int, factor: int) -> np.ndarray:
+    """Means over `factor` voxels along an axis, and over what is left at its end."""
+
+    def part(start: int, stop: int, step: int = 1) -> np.ndarray:
+        index = [slice(None)] * volume.ndim
+        index[axis] = slice(start, stop, step)
+        return volume[tuple(index)]
+
+    n = volume.shape[axis]
+    whole = n // factor * factor
+    mean = part(0, whole, factor).copy()
+    for first in range(1, factor):
+        mean += part(first, whole, factor)
+    mean /= factor
+    if whole == n:
+        return mean
+    rest = part(whole, n).mean(axis, keepdims=True, dtype=volume.dtype)
+    return np.concatenate([mean, rest], axis)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import zarr
+import zarr.codecs
 
 from ._image import AXES, Image
 from ._ome_metadata import ome_attributes
@@ -178,8 +179,15 @@ def _create(group: Any, image: Image, level: int, step: tuple[int, ...]) -> Any:
         chunks=(*ones, *chunk),
         shards=(*ones, *shard),
         dtype=image.dtype,
+        compressors=compressor(),
         dimension_names=list(image.axes),
     )
+
+
+def compressor() -> Any:
+    """Of all that is written: fast, and with a checksum, without which most damage to
+    a chunk would read as wrong values."""
+    return zarr.codecs.ZstdCodec(level=1, checksum=True)
 
 
 def _chunk(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -73,8 +73,8 @@ def deconvolve(
             large as memory allows, up to 2^27 voxels with halo.
         engine: None: this process, on its first device; `Workers`: several processes,
             one per device; a `dask.distributed.Client`, or the address of a scheduler.
-        resume: go on where an earlier call was stopped; False: begin anew; "trust": go on
-            even where files of the source have changed (a damaged one was mended).
+        resume: go on where an earlier call was stopped; False: begin anew; "trust": go
+            on even where files of the source have changed (a damaged one was mended).
         overwrite: replace a target that is there, once the new one is complete.
         halo: voxels around a block, one number or one per axis; "auto": two to six
             radii of the PSF, by the number of iterations; "exact": as far as anything

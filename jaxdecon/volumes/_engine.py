@@ -8,10 +8,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
-from ._task import Outcome, Task, is_fatal
-
-THREADS = 4
-"""Blocks in the hands of a process: one computed, others read and written."""
+from ._task import THREADS, Outcome, Task, is_fatal
 
 
 class Engine(Protocol):

@@ -12,11 +12,12 @@ from .._core._memory import available_memory, host_memory
 from ._blocks import BlockGrid, Shape
 from ._operation import Operation
 from ._target import CHUNKS, chunk_edge
+from ._task import THREADS
 
 SHARE = 0.6
 """Of the memory that is free, what a run may take."""
-IN_FLIGHT = 5
-"""Inputs and results on the host: two read ahead, one computed, two written."""
+COPIES = 3
+"""Of a result, as float32, while it is converted, binned and compressed."""
 MOST_VOXELS = 2**27
 """Of a block with its halo: larger ones save little, and more is lost with each."""
 LEAST_EDGE = 16
@@ -257,8 +258,9 @@ def _fits(operation: Operation, grid: BlockGrid, budget: Budget) -> bool:
 def needs(operation: Operation, grid: BlockGrid) -> tuple[int, int]:
     """Bytes on the device, and on the host for all blocks in flight."""
     device, host = operation.memory(grid[0])
-    waiting = (IN_FLIGHT - 1) * operation.bytes_to_read(grid[0])  # read ahead
-    return device + waiting, IN_FLIGHT * host
+    waiting = (THREADS - 1) * operation.bytes_to_read(grid[0])  # read ahead
+    written = COPIES * 4 * math.prod(grid[0].core_shape)
+    return device + waiting, THREADS * (host + written)
 
 
 def _too_large(operation: Operation, unit: Shape, budget: Budget) -> str:

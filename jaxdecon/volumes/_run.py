@@ -164,6 +164,12 @@ def _earlier(journal: Journal, job: Job, wanted, options: Options) -> Any:
     )
     if earlier is None:
         return None
+    if earlier.get("mixed"):
+        raise RunRefused(
+            f"the source of {journal.folder} was changed while it was read, and what "
+            f"is done is a mixture: begin anew (`resume=False`, on the command line "
+            f"`--restart`)."
+        )
     if options.resume == TRUST:
         earlier["request"]["sources"] = wanted["sources"]
         journal.write_manifest(earlier)
@@ -320,6 +326,7 @@ def _check_complete(job: Job, plan: Plan, journal: Journal | None) -> None:
     try:
         check_same(wanted, now, journal.folder)
     except RunRefused as error:
+        journal.write_manifest((journal.manifest() or {}) | {"mixed": True})
         raise RuntimeError(
             f"the source was changed while it was read, and the result is a mixture: "
             f"begin anew. {error}"

@@ -14,7 +14,7 @@ from ..io import Image, convert
 from ..io._atomic import move_into_place
 from ..io._ome_metadata import ome_attributes
 from ..io._pyramid import bin_volume, level_shape, pyramid_steps
-from ..io._zarr import CHUNK, METADATA, shown_range
+from ..io._zarr import CHUNK, METADATA, compressor, shown_range
 from ._blocks import Block, Region, Shape, slices, unravel
 
 CHUNKS = 4
@@ -140,6 +140,7 @@ class OmeZarrTarget:
             shards=(*ones, *shard),
             dtype=self.image.dtype,
             fill_value=0,
+            compressors=compressor(),
             dimension_names=list(self.image.axes),
         )
 

@@ -27,6 +27,8 @@ FATAL = (
     errno.EPERM,
 )
 """Errors of a file system that the next block would meet, too."""
+THREADS = 4
+"""Blocks in the hands of a process: one computed, others read and written."""
 READ_TRIES, PAUSE = 3, 0.2
 """Tries to read a block, and seconds before the second; the pause doubles."""
 

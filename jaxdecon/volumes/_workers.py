@@ -14,8 +14,8 @@ from typing import Any
 
 import jax
 
-from ._engine import THREADS, Local
-from ._task import Outcome, Task, is_fatal
+from ._engine import Local
+from ._task import THREADS, Outcome, Task, is_fatal
 
 READY = "ready"
 
