@@ -1,5 +1,6 @@
 """Volumes larger than memory: plan, work through blocks, stitch, take up again."""
 
+from . import multiview_stitcher as multiview_stitcher
 from ._blocks import Block as Block
 from ._blocks import BlockGrid as BlockGrid
 from ._dask import Dask as Dask

@@ -131,9 +131,10 @@ def deconvolve(
     opened = Source(source)
     ndim = len(opened.shape)
     check_prior(prior, ndim)
-    psfs = [_psf(p, ndim) for p in _per_channel("psf", psf, opened)]
+    given = [_psf(p, ndim) for p in _per_channel("psf", psf, opened)]
     options = {"alpha": alpha, "beta": beta, "order": order, "resolution": resolution}
-    kernels = [back_projection_kernel(p, back_projector, **options) for p in psfs]
+    kernels = [back_projection_kernel(p, back_projector, **options) for p in given]
+    psfs = [p / p.sum() for p in given]
     levels = _backgrounds(background, opened)
     noise = Poisson() if likelihood is None else likelihood
     reach = np.max(
@@ -209,12 +210,12 @@ def deconvolve(
 
 
 def _psf(psf: ArrayLike, ndim: int) -> Any:
-    """A PSF with unit sum, of as many axes as the volume (which may be one plane)."""
+    """A PSF of as many axes as the volume (which may be one plane)."""
     psf = np.asarray(psf)
     psf = psf[None] if (psf.ndim, ndim) == (2, 3) else psf
     checked = check_psf("psf", psf, ndim).astype(np.float32)
     warn_about_psf(checked)
-    return checked / checked.sum()
+    return checked
 
 
 def _per_channel(name: str, values: Any, source: Source) -> list[Any]:

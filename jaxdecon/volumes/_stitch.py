@@ -34,6 +34,8 @@ from ._tile_positions import (
 )
 from ._tiles import Tile
 
+SNAP = 2
+"""Decimals of positions, in voxels: far below what links are exact to."""
 TILES = ".tiles.json"
 """Suffix of the file beside the result with the positions of the tiles."""
 
@@ -46,7 +48,7 @@ class Stitching:
         tiles: at their nominal places.
         links: between those that overlap; None if an earlier run has made them.
         placement: of all tiles; None if an earlier run has made it.
-        positions: (tiles, 3) of their first voxels, voxels of the mosaic.
+        positions: (tiles, 3) of their first voxels, voxels of the mosaic, to 0.01.
         gains: per channel; None: not measured.
     """
 
@@ -332,13 +334,15 @@ def measure(
         model=model,
         stage_sigma=stage_sigma,
     )
+    # So near a whole voxel tiles are copied, not interpolated, and no plane is lost.
+    positions = np.round(placement.positions, SNAP) + 0.0
     gains = None
     if equalise:
         used = links.pairs[links.usable & ~placement.rejected]
         gains = tuple(
             measure_gains(
                 tiles,
-                placement.positions,
+                positions,
                 background=_background(tiles, c, background),
                 flat_field=flat_field,
                 pairs=np.unique(used, axis=0),
@@ -350,7 +354,7 @@ def measure(
         tiles=tiles,
         links=links,
         placement=placement,
-        positions=placement.positions,
+        positions=positions,
         gains=gains,
     )
 
