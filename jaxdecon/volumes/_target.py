@@ -19,6 +19,8 @@ from ._blocks import Block, Region, Shape, slices, unravel
 
 CHUNKS = 4
 """Along the edge of a shard."""
+SLAB = 32
+"""Planes of a coarse level that are made at a time."""
 LEAST_SHARD = 32
 """Edge of the shards of a level that blocks write themselves; coarser levels are made
 of finer ones at the end."""
@@ -175,11 +177,7 @@ class OmeZarrTarget:
             index, position = place[: len(leading)], place[len(leading) :]
             sizes = zip(position, shard, shape, strict=True)
             region = tuple((p * s, min((p + 1) * s, n)) for p, s, n in sizes)
-            source = tuple(
-                slice(a * f, b * f) for (a, b), f in zip(region, factors, strict=True)
-            )
-            values = np.asarray(finer[(*index, *source)])
-            put(array, index, region, bin_volume(values, factors))
+            put(array, index, region, binned_region(finer, index, region, factors))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -231,6 +229,21 @@ class ArrayTarget:
 
 
 Target = OmeZarrTarget | ArrayTarget
+
+
+def binned_region(
+    finer: Any, index: Shape, region: Region, factors: Sequence[int]
+) -> np.ndarray:
+    """A region of a level from the next finer one, which is read in thin slabs."""
+    (first, last), *others = region
+    parts = []
+    for start in range(first, last, SLAB):
+        slab = ((start, min(start + SLAB, last)), *others)
+        source = tuple(
+            slice(a * f, b * f) for (a, b), f in zip(slab, factors, strict=True)
+        )
+        parts.append(bin_volume(np.asarray(finer[(*index, *source)]), factors))
+    return np.concatenate(parts)
 
 
 def converted(block: Block, values: np.ndarray, dtype: Any, scale: float) -> np.ndarray:
