@@ -29,6 +29,7 @@ def pyramid_steps(image: Image) -> list[tuple[int, ...]]:
 
 
 def level_shape(image: Image, step: tuple[int, ...]) -> tuple[int, ...]:
+    """Of one volume of a level whose voxels are `step` of the full image's."""
     return tuple(-(-n // s) for n, s in zip(image.volume_shape, step, strict=True))
 
 

@@ -8,6 +8,7 @@ from ._deconvolve import deconvolve as deconvolve
 from ._engine import Engine as Engine
 from ._engine import Local as Local
 from ._fuse import fuse as fuse
+from ._how import How as How
 from ._journal import RunRefused as RunRefused
 from ._map_blocks import map_blocks as map_blocks
 from ._outcome import BlocksFailed as BlocksFailed

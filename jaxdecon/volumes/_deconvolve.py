@@ -1,7 +1,7 @@
 """Deconvolve a volume larger than memory."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,9 +15,10 @@ from ..operators import BOUNDARIES
 from ._agree import agreed, sample_backgrounds
 from ._deconvolve_blocks import Deconvolve, Method, Optics, digest
 from ._halo import Halo, deconvolution_halo
-from ._outcome import Progress, Run
+from ._how import How, Options
+from ._outcome import Run
 from ._plan import Plan
-from ._run import Job, Options, run
+from ._run import Job, run
 from ._source import Source
 from ._targets import make_target, target_path
 
@@ -28,13 +29,7 @@ def deconvolve(
     psf: ArrayLike | Sequence[ArrayLike],
     *,
     iterations: int,
-    block: str | int | Sequence[int] = "auto",
-    engine: Any = None,
-    resume: bool | str = True,
-    overwrite: bool = False,
     halo: Halo = "auto",
-    memory: float | None = None,
-    dry_run: bool = False,
     skip_below: float | None = None,
     back_projector: str | ArrayLike = "matched",
     background: str | float | Sequence[float] = 0.0,
@@ -50,9 +45,7 @@ def deconvolve(
     resolution: str | Sequence[float] = "fwhm",
     dtype: str = "float32",
     scale: float = 1.0,
-    checksums: bool = False,
-    show_plan: Callable[[Plan], None] | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    **how: Unpack[How],
 ) -> Run | Plan:
     """Deconvolve an image of any size by Richardson-Lucy, block by block, to a file.
 
@@ -69,18 +62,9 @@ def deconvolve(
             source's shape, which is written to in place.
         psf: centred on n // 2; divided by its sum. One for all channels, or a list.
         iterations: of every block, the same.
-        block: shape of a block without halo, whole shards of the target; "auto": as
-            large as memory allows, up to 2^27 voxels with halo.
-        engine: None: this process, on its first device; `Workers`: several processes,
-            one per device; a `dask.distributed.Client`, or the address of a scheduler.
-        resume: go on where an earlier call was stopped; False: begin anew; "trust": go
-            on even where files of the source have changed (a damaged one was mended).
-        overwrite: replace a target that is there, once the new one is complete.
         halo: voxels around a block, one number or one per axis; "auto": two to six
             radii of the PSF, by the number of iterations; "exact": as far as anything
             can reach.
-        memory: bytes of the device that may be used; None: 60 % of what is free.
-        dry_run: return the plan alone; `print` shows it.
         skip_below: blocks whose image nowhere reaches it are written as 0. Where the
             source has a pyramid it is looked for there, and they are not even read;
             a coarse voxel is the mean of many. None: blocks that nowhere exceed the
@@ -100,9 +84,7 @@ def deconvolve(
         resolution: see `jaxdecon.back_projector`.
         dtype: of the result; values that do not fit are an error.
         scale: factor on the result.
-        checksums: write SHA256SUMS of all files of the result into the journal.
-        show_plan: called with the plan before the first block.
-        progress: called with a `Progress` after every block.
+        how: block, engine, memory, resume, ...: how to run; see `How`.
 
     Returns:
         A `Run`; with `dry_run` the `Plan`.
@@ -125,6 +107,7 @@ def deconvolve(
         ...     jd.io.read(target).shape, run.blocks
         ((32, 48, 48), 4)
     """
+    options = Options(**how)
     check_count("iterations", iterations, 1)
     check_choice("boundary", boundary, [b for b in BOUNDARIES if b != "periodic"])
     check_choice("init", init, STARTS)
@@ -132,8 +115,8 @@ def deconvolve(
     ndim = len(opened.shape)
     check_prior(prior, ndim)
     given = [_psf(p, ndim) for p in _per_channel("psf", psf, opened)]
-    options = {"alpha": alpha, "beta": beta, "order": order, "resolution": resolution}
-    kernels = [back_projection_kernel(p, back_projector, **options) for p in given]
+    kind = {"alpha": alpha, "beta": beta, "order": order, "resolution": resolution}
+    kernels = [back_projection_kernel(p, back_projector, **kind) for p in given]
     psfs = [p / p.sum() for p in given]
     levels = _backgrounds(background, opened)
     noise = Poisson() if likelihood is None else likelihood
@@ -190,23 +173,10 @@ def deconvolve(
         path=target_path(target),
         sources=(opened,),
         request=request,
+        skip_below=skip_below,
         prepare=prepare,
     )
-    return run(
-        job,
-        Options(
-            block=block,
-            engine=engine,
-            memory=memory,
-            resume=resume,
-            overwrite=overwrite,
-            dry_run=dry_run,
-            checksums=checksums,
-            skip_below=skip_below,
-            show_plan=show_plan,
-            progress=progress,
-        ),
-    )
+    return run(job, options)
 
 
 def _psf(psf: ArrayLike, ndim: int) -> Any:

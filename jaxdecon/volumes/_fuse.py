@@ -1,8 +1,8 @@
 """Fuse views larger than memory."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Unpack
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,11 +21,12 @@ from ._blocks import Block, BlockGrid
 from ._deconvolve_blocks import digest
 from ._fuse_blocks import Fuse, box_of
 from ._halo import Halo, deconvolution_halo, given_halo
+from ._how import How, Options
 from ._journal import known_before, write_json
 from ._measure import FINE, Measured, measure
-from ._outcome import Progress, Run
+from ._outcome import Run
 from ._plan import Plan
-from ._run import Job, Options, run
+from ._run import Job, run
 from ._source import Source
 from ._targets import make_target, target_path
 from ._views import check_poses, linear_parts
@@ -61,18 +62,10 @@ def fuse(
     order: ArrayLike = 10,
     resolution: str | Sequence[float] = "fwhm",
     channel: int = 0,
-    block: str | int | Sequence[int] = "auto",
-    engine: Any = None,
-    resume: bool | str = True,
-    overwrite: bool = False,
     halo: Halo = "auto",
-    memory: float | None = None,
-    dry_run: bool = False,
     dtype: str = "float32",
     scale: float = 1.0,
-    checksums: bool = False,
-    show_plan: Callable[[Plan], None] | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    **how: Unpack[How],
 ) -> Run | Plan:
     """Bring views of any size together in one deconvolved volume, block by block.
 
@@ -110,18 +103,10 @@ def fuse(
         order: see there.
         resolution: see there.
         channel: from which the poses are found.
-        block: as for `volumes.deconvolve`; as all that follow.
-        engine: see there.
-        resume: see there.
-        overwrite: see there.
         halo: see there.
-        memory: see there.
-        dry_run: see there; poses are found for the plan.
         dtype: see there.
         scale: see there.
-        checksums: see there.
-        show_plan: see there.
-        progress: see there.
+        how: block, engine, memory, resume, ...: how to run; see `How`.
 
     Returns:
         A `Run`; with `dry_run` the `Plan`.
@@ -130,6 +115,7 @@ def fuse(
         ValueError: as `jaxdecon.fuse`, and as `volumes.deconvolve`.
         RuntimeError: the views could not be registered; `BlocksFailed`.
     """
+    options = Options(**how)
     check_choice("method", method, METHODS)
     check_choice("update", update, UPDATES)
     check_choice("region", region, REGIONS)
@@ -169,7 +155,7 @@ def fuse(
         "fine": fine,
         "halo": halo,
     }
-    known = known_before(path, resume=bool(resume), overwrite=overwrite)
+    known = known_before(path, resume=bool(options.resume), overwrite=options.overwrite)
     if known is not None:
         measured = Measured.from_json(known)
     else:
@@ -233,21 +219,8 @@ def fuse(
         request=request,
         prepare=with_scales,
     )
-    found = run(
-        job,
-        Options(
-            block=block,
-            engine=engine,
-            memory=memory,
-            resume=resume,
-            overwrite=overwrite,
-            dry_run=dry_run,
-            checksums=checksums,
-            show_plan=show_plan,
-            progress=progress,
-        ),
-    )
-    if path is not None and not dry_run:
+    found = run(job, options)
+    if path is not None and not options.dry_run:
         write_json(path.with_name(path.name + POSES), like.metadata["fusion"])
     return found
 

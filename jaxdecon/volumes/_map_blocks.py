@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 import numpy as np
@@ -12,10 +12,11 @@ from .._core._check import check_positive
 from ._blocks import Block, Shape
 from ._deconvolve_blocks import digest
 from ._halo import given_halo
+from ._how import How, Options
 from ._operation import Operation
-from ._outcome import Progress, Run
+from ._outcome import Run
 from ._plan import Plan
-from ._run import Job, Options, run
+from ._run import Job, run
 from ._source import Source
 from ._targets import make_target, target_path
 
@@ -101,18 +102,10 @@ def map_blocks(
     arguments: Sequence[Any] = (),
     version: Any = None,
     volumes: float = VOLUMES,
-    block: str | int | Sequence[int] = "auto",
-    engine: Any = None,
-    resume: bool | str = True,
-    overwrite: bool = False,
-    memory: float | None = None,
-    dry_run: bool = False,
     skip_below: float | None = None,
     dtype: str = "float32",
     scale: float = 1.0,
-    checksums: bool = False,
-    show_plan: Callable[[Plan], None] | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    **how: Unpack[How],
 ) -> Run | Plan:
     """Apply a function to an image of any size, block by block, to a file.
 
@@ -131,18 +124,10 @@ def map_blocks(
         version: anything JSON can hold that says which function this is, besides its
             name: a run is taken up again with the same version only.
         volumes: of float32, that the function needs on the device at a time.
-        block: as for `deconvolve`; as the others.
-        engine: see there.
-        resume: see there.
-        overwrite: see there.
-        memory: see there.
-        dry_run: see there.
         skip_below: see there; None: no block is skipped.
         dtype: see there.
         scale: see there.
-        checksums: see there.
-        show_plan: see there.
-        progress: see there.
+        how: block, engine, memory, resume, ...: how to run; see `How`.
 
     Returns:
         A `Run`; with `dry_run` the `Plan`.
@@ -161,6 +146,7 @@ def map_blocks(
         ...     bool(np.allclose(jd.io.read(target), np.sqrt(image)))
         True
     """
+    options = Options(**how)
     check_positive("volumes", volumes)
     opened = Source(source)
     operation = MapBlocks(
@@ -183,19 +169,6 @@ def map_blocks(
         path=target_path(target),
         sources=(opened,),
         request=request,
+        skip_below=skip_below,
     )
-    return run(
-        job,
-        Options(
-            block=block,
-            engine=engine,
-            memory=memory,
-            resume=resume,
-            overwrite=overwrite,
-            dry_run=dry_run,
-            checksums=checksums,
-            skip_below=skip_below,
-            show_plan=show_plan,
-            progress=progress,
-        ),
-    )
+    return run(job, options)

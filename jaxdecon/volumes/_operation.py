@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import numpy as np
 
 from ._blocks import Block
 
@@ -64,8 +63,3 @@ class Operation(abc.ABC):
     def with_shared(self, shared: Mapping[str, Any] | None) -> "Operation":
         """The operation with what an earlier run has measured."""
         return self
-
-
-def zeros_like_block(block: Block) -> np.ndarray:
-    """The core of a block without signal."""
-    return np.zeros(block.core_shape, np.float32)

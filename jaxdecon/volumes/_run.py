@@ -16,34 +16,16 @@ from ._checksums import write_checksums
 from ._dark import dark_blocks
 from ._engine import Engine, Local
 from ._engines import as_engine, workers_of
+from ._how import TRUST, Options
 from ._journal import Journal, RunRefused, check_same
 from ._operation import Operation
-from ._outcome import BlocksFailed, Progress, Run
+from ._outcome import BlocksFailed, Run
 from ._plan import Budget, Plan, measured_grid, needs, to_json
 from ._source import Source, files_digest
 from ._tally import Tally
 from ._target import OmeZarrTarget, Target
 from ._task import Outcome, Task
 from ._trial import with_estimate
-
-TRUST = "trust"
-"""Value of `resume` with which files of the source may have changed."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """How to run, whatever is run; see `volumes.deconvolve`."""
-
-    block: Any = "auto"
-    engine: Any = None
-    memory: float | None = None
-    resume: bool | str = True
-    overwrite: bool = False
-    dry_run: bool = False
-    checksums: bool = False
-    skip_below: float | None = None
-    show_plan: Callable[[Plan], None] | None = None
-    progress: Callable[[Progress], None] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,6 +38,7 @@ class Job:
         path: of the result, beside which the journal is kept; None: no journal.
         sources: that are read.
         request: what was asked for, all that the result depends on, as JSON.
+        skip_below: blocks that nowhere reach it are not done; None: all are.
         prepare: measures on some blocks what all have to share.
     """
 
@@ -64,6 +47,7 @@ class Job:
     path: Path | None
     sources: tuple[Source, ...]
     request: Mapping[str, Any]
+    skip_below: float | None = None
     prepare: Callable[[Any, BlockGrid], Any] = lambda operation, grid: operation
 
     def wanted(self, options: Options) -> dict[str, Any]:
@@ -74,7 +58,7 @@ class Job:
             "operation": self.operation.name,
             "options": dict(self.request),
             "block": options.block,
-            "skip_below": options.skip_below,
+            "skip_below": self.skip_below,
             "sources": {str(i): s.fingerprint() for i, s in enumerate(self.sources)},
             "target": self.target.describe(),
         }
@@ -88,8 +72,6 @@ def run(job: Job, options: Options) -> Run | Plan:
         RunRefused: what is there belongs to another run, or is being written to.
         FileExistsError: the result is there already.
     """
-    if options.resume not in (True, False, TRUST):
-        raise ValueError(f"`resume` is {options.resume!r}; True, False or {TRUST!r}.")
     engine = as_engine(options.engine)
     check_reachable(job, engine)
     try:
@@ -213,7 +195,7 @@ def _new_plan(job: Job, options: Options, engine: Engine) -> tuple[Plan, Target]
         target = dataclasses.replace(target, shard=shard)
     skipped: tuple[int, ...] = ()
     if isinstance(target, OmeZarrTarget):  # an array has to be written all over
-        skipped = dark_blocks(operation, grid, options.skip_below)
+        skipped = dark_blocks(operation, grid, job.skip_below)
     device, host = needs(operation, grid)
     plan = Plan(
         operation=operation.name,

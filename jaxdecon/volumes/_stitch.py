@@ -4,7 +4,7 @@ import dataclasses
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -13,12 +13,13 @@ from ..deconvolution import estimate_background
 from ..io import Image
 from ..registration._links import MODELS, STAGE_SIGMA, Links, Placement, solve_links
 from ._deconvolve_blocks import digest
+from ._how import How, Options
 from ._journal import known_before, write_json
 from ._mosaic import WEIGHTS, mosaic_box
 from ._mosaic_shift import ORDERS
-from ._outcome import Progress, Run
+from ._outcome import Run
 from ._plan import Plan
-from ._run import Job, Options, run
+from ._run import Job, run
 from ._source import Source
 from ._stitch_affine import StitchAffine
 from ._stitch_blocks import Stitch, from_json
@@ -88,17 +89,9 @@ def stitch(
     flat_field: bool = True,
     background: str | float = "auto",
     fill: float = 0.0,
-    block: str | int | Sequence[int] = "auto",
-    engine: Any = None,
-    resume: bool | str = True,
-    overwrite: bool = False,
-    memory: float | None = None,
-    dry_run: bool = False,
     dtype: str | None = None,
-    checksums: bool = False,
     show_stitching: Callable[[Stitching], None] | None = None,
-    show_plan: Callable[[Plan], None] | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    **how: Unpack[How],
 ) -> Run | Plan:
     """Join overlapping tiles to one volume, block by block.
 
@@ -134,18 +127,10 @@ def stitch(
         flat_field: whether to correct the shading that all tiles share, too.
         background: camera offset, which is left in place; "auto": the darkest parts.
         fill: where no tile reaches.
-        block: as for `volumes.deconvolve`; as all that follow.
-        engine: see there.
-        resume: see there.
-        overwrite: see there.
-        memory: see there.
-        dry_run: see there; the tiles are registered for the plan.
         dtype: of the result; None: float32 with `equalise` or cubic interpolation, else
             that of the tiles.
-        checksums: see there.
         show_stitching: called with where the tiles are, before the plan is made.
-        show_plan: see there.
-        progress: see there.
+        how: block, engine, memory, resume, ...: how to run; see `How`.
 
     Returns:
         A `Run`, whose `stitching` says where the tiles are; with `dry_run` the `Plan`.
@@ -175,6 +160,7 @@ def stitch(
         doi:10.1093/bioinformatics/btp184; Hörl et al., Nature Methods 16, 870 (2019),
         doi:10.1038/s41592-019-0501-0.
     """
+    options = Options(**how)
     check_choice("model", model, MODELS)
     check_choice("weights", weights, WEIGHTS)
     check_choice("order", order, ORDERS)
@@ -185,7 +171,7 @@ def stitch(
         )
     placed = find_tiles(tiles, positions, overlap, unit, voxel_size, time)
     path = target_path(target)
-    known = known_before(path, resume=bool(resume), overwrite=overwrite)
+    known = known_before(path, resume=bool(options.resume), overwrite=options.overwrite)
     if known is not None:
         found = _remembered(placed, known)
         matrices = np.array(known["matrices"]) if known.get("matrices") else None
@@ -250,20 +236,7 @@ def stitch(
             "fill": fill,
         },
     )
-    result = run(
-        job,
-        Options(
-            block=block,
-            engine=engine,
-            memory=memory,
-            resume=resume,
-            overwrite=overwrite,
-            dry_run=dry_run,
-            checksums=checksums,
-            show_plan=show_plan,
-            progress=progress,
-        ),
-    )
+    result = run(job, options)
     if not isinstance(result, Run):
         return result
     if path is not None:

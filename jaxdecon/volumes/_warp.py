@@ -3,8 +3,8 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Unpack
 
 import jax
 import numpy as np
@@ -18,10 +18,11 @@ from ..geometry._warp import overlap
 from ._blocks import Block, Shape
 from ._deconvolve_blocks import digest
 from ._fuse_blocks import MARGIN, box_of, box_shape
+from ._how import How, Options
 from ._operation import Operation
-from ._outcome import Progress, Run
+from ._outcome import Run
 from ._plan import Plan
-from ._run import Job, Options, run
+from ._run import Job, run
 from ._source import Source
 from ._targets import make_target, target_path
 
@@ -107,17 +108,9 @@ def warp(
     shape: Sequence[int] | None = None,
     order: str = "linear",
     voxel_size: Sequence[float] | None = None,
-    block: str | int | Sequence[int] = "auto",
-    engine: Any = None,
-    resume: bool | str = True,
-    overwrite: bool = False,
-    memory: float | None = None,
-    dry_run: bool = False,
     dtype: str = "float32",
     scale: float = 1.0,
-    checksums: bool = False,
-    show_plan: Callable[[Plan], None] | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    **how: Unpack[How],
 ) -> Run | Plan:
     """Resample an image of any size: `result(p) = source(matrix @ p)`.
 
@@ -128,17 +121,9 @@ def warp(
         shape: of one volume of the result; None: that of the source.
         order: "linear" or "cubic".
         voxel_size: µm, of the result; None: as the source's.
-        block: as for `volumes.deconvolve`; as the others.
-        engine: see there.
-        resume: see there.
-        overwrite: see there.
-        memory: see there.
-        dry_run: see there.
         dtype: see there.
         scale: see there.
-        checksums: see there.
-        show_plan: see there.
-        progress: see there.
+        how: block, engine, memory, resume, ...: how to run; see `How`.
 
     Returns:
         A `Run`; with `dry_run` the `Plan`.
@@ -156,6 +141,7 @@ def warp(
         ...     bool(np.allclose(np.asarray(jd.io.read(target))[:, :35], image[:, 5:]))
         True
     """
+    options = Options(**how)
     check_choice("order", order, ORDERS)
     opened = Source(source)
     place = check_matrix("matrix", matrix)
@@ -176,17 +162,4 @@ def warp(
         sources=(opened,),
         request={"matrix": digest([place]), "order": order},
     )
-    return run(
-        job,
-        Options(
-            block=block,
-            engine=engine,
-            memory=memory,
-            resume=resume,
-            overwrite=overwrite,
-            dry_run=dry_run,
-            checksums=checksums,
-            show_plan=show_plan,
-            progress=progress,
-        ),
-    )
+    return run(job, options)
