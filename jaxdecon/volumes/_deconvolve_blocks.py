@@ -17,9 +17,8 @@ from ..deconvolution._driver import estimate
 from ..deconvolution._scheme import Scheme, with_estimate
 from ..operators import Convolution
 from ._blocks import Block, Shape
-from ._operation import Operation
+from ._on_source import OnSource
 from ._programs import program, program_bytes
-from ._source import Source
 
 EXACT = 2**24
 """Integers up to it are exact in float32."""
@@ -110,7 +109,7 @@ class Scaled:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Deconvolve(Operation):
+class Deconvolve(OnSource):
     """Deconvolve a block with a PSF.
 
     Attributes:
@@ -122,7 +121,6 @@ class Deconvolve(Operation):
             image nowhere exceeds the background.
     """
 
-    source: Source
     optics: tuple[Optics, ...]
     method: Method
     halo: Shape
@@ -130,23 +128,13 @@ class Deconvolve(Operation):
 
     name = "deconvolve"
 
-    @property
-    def leading(self) -> Shape:
-        """Sizes of the source's leading axes."""
-        return self.source.leading
-
-    @property
-    def shape(self) -> Shape:
-        """Of one volume."""
-        return self.source.shape
-
     def read(self, block: Block) -> np.ndarray:
         """The image in the block and its halo.
 
         Raises:
             ValueError: NaN, or negative values where there can be none.
         """
-        data = self.source.read(block.index, block.read)
+        data = super().read(block)
         if data.dtype.kind == "f" and not np.isfinite(data).all():
             raise ValueError(
                 f"the image has NaN or infinite values in block {block.name}; finite "
@@ -177,10 +165,6 @@ class Deconvolve(Operation):
         return program(deconvolve_block, inputs, optics, method=self.method)(
             inputs, optics
         )
-
-    def dark_level(self) -> Any:
-        """A coarse level of the source's pyramid."""
-        return self.source.coarse()
 
     def shared(self) -> Mapping[str, Any]:
         """Backgrounds, scales, momenta and means."""
@@ -245,10 +229,6 @@ class Deconvolve(Operation):
             deconvolve_block, image, self.of_channel(block.index), method=self.method
         )
         return program_bytes(compiled)
-
-    def bytes_to_read(self, block: Block) -> int:
-        """Bytes of the image in the block and its halo."""
-        return self.source.image.dtype.itemsize * math.prod(block.read_shape)
 
 
 def deconvolve_block(image: jax.Array, optics: Optics, *, method: Method) -> jax.Array:

@@ -13,7 +13,7 @@ from ._blocks import Block, Shape
 from ._deconvolve_blocks import digest
 from ._halo import given_halo
 from ._how import How, Options
-from ._operation import Operation
+from ._on_source import OnSource
 from ._outcome import Run
 from ._plan import Plan
 from ._run import Job, run
@@ -25,7 +25,7 @@ VOLUMES = 8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MapBlocks(Operation):
+class MapBlocks(OnSource):
     """Apply a function to a block.
 
     Attributes:
@@ -37,7 +37,6 @@ class MapBlocks(Operation):
         arguments: to hand to the function with the volume.
     """
 
-    source: Source
     function: Callable[..., Any]
     halo: Shape
     volumes: float = VOLUMES
@@ -45,20 +44,6 @@ class MapBlocks(Operation):
     arguments: tuple[Any, ...] = ()
 
     name = "map_blocks"
-
-    @property
-    def leading(self) -> Shape:
-        """Sizes of the source's leading axes."""
-        return self.source.leading
-
-    @property
-    def shape(self) -> Shape:
-        """Of one volume."""
-        return self.source.shape
-
-    def read(self, block: Block) -> np.ndarray:
-        """The image in the block and its halo."""
-        return self.source.read(block.index, block.read)
 
     def is_empty(self, block: Block, inputs: np.ndarray) -> bool:
         """Whether the image nowhere reaches `skip_below`."""
@@ -83,14 +68,6 @@ class MapBlocks(Operation):
         voxels = math.prod(block.read_shape)
         itemsize = max(self.source.image.dtype.itemsize, 4)
         return int(4 * self.volumes * voxels), itemsize * voxels
-
-    def bytes_to_read(self, block: Block) -> int:
-        """Bytes of the image in the block and its halo."""
-        return self.source.image.dtype.itemsize * math.prod(block.read_shape)
-
-    def dark_level(self) -> Any:
-        """A coarse level of the source's pyramid."""
-        return self.source.coarse()
 
 
 def map_blocks(
