@@ -24,10 +24,11 @@ from .registration import register as register
 
 if TYPE_CHECKING:
     from . import io as io
+    from . import learning as learning
     from . import report as report
     from . import volumes as volumes
 
-_ON_FIRST_USE = ("io", "report", "volumes")
+_ON_FIRST_USE = ("io", "learning", "report", "volumes")
 
 
 def __getattr__(name: str) -> Any:

@@ -5,6 +5,7 @@ non-negative, with unit sum.
 """
 
 from ._confocal import confocal as confocal
+from ._field import PSFField as PSFField
 from ._gaussian import FWHM_PER_SIGMA as FWHM_PER_SIGMA
 from ._gaussian import gaussian as gaussian
 from ._gibson_lanni import gibson_lanni as gibson_lanni
