@@ -26,8 +26,9 @@ class Image:
         channels: a name per channel; empty if unnamed.
         time_step: seconds between time points, if known.
         notes: what a reader had to assume, or what a file lacks, in words.
-        metadata: anything else that JSON can hold, e.g. the poses of a fusion; kept in
-            OME-Zarr, where it is the attribute "jaxdecon" of the group.
+        metadata: anything else that JSON can hold, e.g. the poses of a fusion, or as
+            "optics" what an OME-TIFF says of lens and wavelengths; kept in OME-Zarr,
+            where it is the attribute "jaxdecon" of the group.
     """
 
     data: Any

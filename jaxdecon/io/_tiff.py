@@ -14,6 +14,7 @@ import zarr
 
 from ._grid import expand
 from ._image import AXES, Image, Lazy
+from ._ome_optics import ome_optics
 from ._units import in_micrometres, in_seconds
 
 RESOLUTION_UNITS = {2: "inch", 3: "cm"}
@@ -131,7 +132,9 @@ def _ome_metadata(xml: str) -> dict:
 
     step = pixels.get("TimeIncrement")
     plane = next((e for e in pixels if e.tag.endswith("}Plane")), None)
+    optics = ome_optics(root, pixels)
     return {
+        "metadata": {"optics": optics} if optics else {},
         "size": {axis: length(f"PhysicalSize{axis.upper()}") for axis in "zyx"},
         "origin": {axis: _plane_position(plane, axis) for axis in "zyx"},
         "channels": tuple(n for n in names if n) if all(names) else (),
@@ -230,6 +233,7 @@ def _arrange(data: Any, axes: str, metadata: dict) -> Image:
         channels=channels if len(channels) == count else (),
         time_step=metadata.get("time_step"),
         notes=tuple(notes),
+        metadata=metadata.get("metadata", {}),
     )
 
 
