@@ -10,6 +10,7 @@ import typer
 from .._core._check import check_share
 from ._inputs import is_there
 from ._psf_checks import check_optics
+from ._psf_fields import is_field, read_field
 from ._psf_models import describe, make_psf
 from ._psf_numbers import check_micrometres
 from ._psf_options import Optics, of_channel, option
@@ -18,7 +19,8 @@ PsfFiles = Annotated[
     list[str] | None,
     typer.Option(
         "--psf",
-        help="Measured PSF (TIFF, OME-Zarr, .npy). Repeat it for every channel.",
+        help="Measured PSF (TIFF, OME-Zarr, .npy), or PSFs over the field (.npz, of "
+        "`jaxdecon psf --from-beads --grid`). Repeat it for every channel.",
         rich_help_panel="PSF",
     ),
 ]
@@ -96,8 +98,11 @@ class PsfSource:
             if not is_there(file):
                 raise FileNotFoundError(f"no file {file}.")
 
-    def get(self, channel: int, channels: int, shape, voxel_size, say) -> np.ndarray:
-        """The PSF of a channel; `say` gets the messages when it is made."""
+    def get(self, channel: int, channels: int, shape, voxel_size, say) -> Any:
+        """The PSF of a channel; `say` gets the messages when it is made.
+
+        An array, or a `jaxdecon.psf.PSFField` where the file is one.
+        """
         if self.files:
             chosen = of_channel(self._files_name, self.files, channel, channels)
         else:
@@ -108,9 +113,11 @@ class PsfSource:
             self._made[key] = make(chosen, tuple(shape), voxel_size, say)
         return self._made[key]
 
-    def _from_file(self, path, shape, voxel_size, say) -> np.ndarray:
+    def _from_file(self, path, shape, voxel_size, say) -> Any:
         from .. import io, psf
 
+        if is_field(path):
+            return read_field(path, shape, self.file_voxel_size or voxel_size, say)
         image = io.read(path)
         volume = _only_volume(path, image)
         if volume.ndim != len(shape):

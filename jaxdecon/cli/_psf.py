@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
@@ -10,8 +10,10 @@ import typer
 from ._console import say, start_jax
 from ._inputs import parse_background
 from ._optics import PsfEnergy, PsfSource, VoxelSize, parse_voxel_size, share_kept
+from ._psf_beads import Outputs, psf_from_beads, save_png, write_psf
+from ._psf_beads_options import BeadOptions, check_bead_options
 from ._psf_models import cutoffs, describe
-from ._psf_options import Optics, with_optics
+from ._psf_options import Optics, option, with_options
 from ._psf_summary import summary
 
 STACK_SIZE = 65
@@ -19,12 +21,13 @@ STACK_SIZE = 65
 ENERGY = 0.999
 
 
-@with_optics
+@with_options(optics=Optics, beads=BeadOptions)
 def psf(
     measured: Annotated[
         str | None, typer.Argument(metavar="[FILE]", help="A measured PSF.")
     ] = None,
     optics: Optics = Optics(),
+    beads: BeadOptions = BeadOptions(),
     psf_energy: PsfEnergy = ENERGY,
     voxel_size: VoxelSize = None,
     target_voxel_size: Annotated[
@@ -49,7 +52,7 @@ def psf(
             "--output",
             "-o",
             help="Where to write the PSF. The suffix decides: .ome.zarr, .ome.tif, "
-            ".tif (ImageJ), .npy (without voxel size).",
+            ".tif (ImageJ), .npy (without voxel size); .npz for a field (--grid).",
         ),
     ] = None,
     figure: Annotated[
@@ -71,9 +74,23 @@ def psf(
     Convert one as it is:
 
         jaxdecon psf psf.ome.tif --background 0 --psf-energy 1 -o psf.npy
+
+    From an image of many beads, one PSF, or one for every part of the field:
+
+        jaxdecon psf beads.tif --from-beads -o psf.ome.tif
+        jaxdecon psf beads.tif --from-beads --grid 1,3,3 -o field.npz --table beads.csv
     """
-    _check_targets(measured, output, figure, overwrite=overwrite)
+    others = _not_for_beads(optics, target_voxel_size, background)
+    check_bead_options(beads, measured, output, others)
+    _check_targets(measured, output, figure, beads, overwrite=overwrite)
     given = parse_voxel_size(voxel_size)
+    if beads.from_beads:
+        start_jax()
+        outputs = Outputs(
+            psf=output, figure=figure, energy=psf_energy, overwrite=overwrite
+        )
+        psf_from_beads(str(measured), beads, given, shape, outputs)
+        return
     target = parse_voxel_size(target_voxel_size, "--target-voxel-size")
     if measured is None:
         _check_made(given, target, background)
@@ -99,7 +116,7 @@ def psf(
     for line in summary(kernel, size, limits):
         say(line)
     if output is not None:
-        _write(output, kernel, size, overwrite=overwrite)
+        write_psf(output, kernel, size, overwrite=overwrite)
     if figure is not None:
         title = describe(optics) if measured is None else Path(measured).name
         if limits is not None and limits[1]:
@@ -107,19 +124,27 @@ def psf(
         _save_figure(figure, kernel, size, limits, title, overwrite=overwrite)
 
 
-def _check_targets(measured, output, figure, *, overwrite: bool) -> None:
+def _check_targets(measured, output, figure, beads, *, overwrite: bool) -> None:
     from .. import io, report
 
-    if output is not None:
+    if output is not None and beads.grid is None:
         io.format_of(output, writing=True)
     if figure is not None:
         report.check_plots()
-    for target in (output, figure):
+    for target in (output, figure, *beads.tables):
         if target is None:
             continue
         if measured is not None and Path(target).resolve() == Path(measured).resolve():
             raise ValueError(f"{target} is the input; it is not overwritten.")
         io.check_target(Path(target), overwrite=overwrite)
+
+
+def _not_for_beads(optics: Optics, target_voxel_size, background: str) -> list[str]:
+    """Options given that --from-beads has no use for."""
+    others = [option(name) for name in optics.given()]
+    if target_voxel_size is not None:
+        others.append("--target-voxel-size")
+    return [*others, "--background"] if background != "auto" else others
 
 
 def _check_made(given, target, background) -> None:
@@ -185,16 +210,8 @@ def about_centre(psf: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     return result
 
 
-def _write(path: str, kernel: np.ndarray, size: Any, *, overwrite: bool) -> None:
-    from .. import io
-
-    image = io.Image(data=kernel, axes="zyx"[-kernel.ndim :], voxel_size=size)
-    io.write(path, image, overwrite=overwrite)
-
-
 def _save_figure(path, kernel, size, limits, title, *, overwrite: bool) -> None:
     from .. import report
-    from ..io import atomic_target
 
     figure = report.psf_figure(
         kernel,
@@ -202,5 +219,4 @@ def _save_figure(path, kernel, size, limits, title, *, overwrite: bool) -> None:
         cutoffs=None if limits is None else limits[0][-kernel.ndim :],
         title=title,
     )
-    with atomic_target(Path(path), overwrite=overwrite) as partial:
-        figure.savefig(partial, format="png")
+    save_png(figure, path, overwrite=overwrite)

@@ -5,7 +5,16 @@ non-negative, with unit sum.
 """
 
 from ._confocal import confocal as confocal
+from ._distil import BeadFit as BeadFit
+from ._distil import DistilledPSF as DistilledPSF
+from ._distil import distil as distil
+from ._distil_curvature import FieldCurvature as FieldCurvature
+from ._distil_field import DistilledField as DistilledField
+from ._distil_field import FieldNode as FieldNode
+from ._distil_field import distil_field as distil_field
 from ._field import PSFField as PSFField
+from ._find_beads import Beads as Beads
+from ._find_beads import find_beads as find_beads
 from ._gaussian import FWHM_PER_SIGMA as FWHM_PER_SIGMA
 from ._gaussian import gaussian as gaussian
 from ._gibson_lanni import gibson_lanni as gibson_lanni

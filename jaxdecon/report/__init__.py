@@ -9,6 +9,7 @@ from ._projections import projections as projections
 from ._projections import rotating_projection as rotating_projection
 from ._projections import write_movie as write_movie
 from ._projections import write_projections as write_projections
+from ._psf_field_figure import psf_field_figure as psf_field_figure
 from ._psf_figure import psf_figure as psf_figure
 from ._registration_figure import registration_figure as registration_figure
 from ._stitch_figure import stitch_figure as stitch_figure
