@@ -1,9 +1,9 @@
 """The PSF of a confocal microscope."""
 
+import dataclasses
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,10 +23,12 @@ from ._optics import (
     broadcast_size,
     check_grid,
     check_light,
+    still_known,
     warn_if_undersampled,
 )
+from ._pupil import Deviation
 from ._widefield import lens_psf
-from ._zernike import Aberrations, parse_aberrations
+from ._zernike import Aberrations
 
 AIRY_DIAMETER = 1.2196698912665045
 """Diameter of the first dark ring of the Airy pattern, in wavelengths / NA."""
@@ -43,6 +45,8 @@ def confocal(
     pinhole: ArrayLike = 1.0,
     model: str = "scalar",
     aberrations: Aberrations = None,
+    apodisation: Aberrations = None,
+    nodes: int | None = None,
 ) -> jax.Array:
     """The PSF of a confocal microscope: excitation times detection through a pinhole::
 
@@ -63,6 +67,9 @@ def confocal(
         model: "scalar" or "vectorial".
         aberrations: radians at the emission wavelength, as for `widefield`; the
             excitation meets the same path differences.
+        apodisation: of the pupil, for excitation and emission alike, as for
+            `widefield`.
+        nodes: as for `widefield`.
 
     Returns:
         The PSF, centred on n // 2, with unit sum; differentiable in all numbers.
@@ -94,32 +101,32 @@ def confocal(
     warn_if_undersampled(shape, voxel_size, na=na, wavelength=excitation, index=index)
     size = broadcast_size(shape, voxel_size)
     full = (1,) * (3 - len(shape)) + shape
-    lens: dict[str, Any] = {"na": na, "index": index, "model": model}
-    modes, coefficients = parse_aberrations(aberrations)
+    lens = {"na": na, "index": index, "model": model, "nodes": nodes}
+    deviation = Deviation.parse(aberrations, apodisation)
     ratio = jnp.asarray(wavelength, float) / jnp.asarray(excitation, float)
     lit = lens_psf(
         full,
         size,
         wavelength=excitation,
-        aberrations=_aberrations(modes, coefficients * ratio),
+        deviation=dataclasses.replace(deviation, phases=deviation.phases * ratio),
         **lens,
     )
-    diameter = jnp.asarray(pinhole, float) * AIRY_DIAMETER * wavelength / na
+    diameter = still_known(_pinhole_diameter, pinhole, wavelength, na)
     reach, factor = _fine_grid(full, size, na, wavelength, diameter)
     fine = (full[0], *(2 * (factor * (n // 2) + reach) + 1 for n in full[1:]))
     seen = lens_psf(
         fine,
-        size / jnp.asarray([1, factor, factor]),
+        still_known(lambda s: s / jnp.asarray([1, factor, factor]), size),
         wavelength=wavelength,
-        aberrations=_aberrations(modes, coefficients),
+        deviation=deviation,
         **lens,
     )
     through = _pinhole(seen, diameter / size[1:] * factor)
     return _product(lit, through, reach, factor).reshape(shape)
 
 
-def _aberrations(modes, coefficients) -> Aberrations:
-    return {mode: coefficients[i] for i, mode in enumerate(modes)}
+def _pinhole_diameter(pinhole, wavelength, na) -> jax.Array:
+    return jnp.asarray(pinhole, float) * AIRY_DIAMETER * wavelength / na
 
 
 def _fine_grid(shape, size, na, wavelength, diameter) -> tuple[int, int]:

@@ -90,6 +90,34 @@ class PSFField:
         shape = (*(n.size for n in nodes), *psfs.shape[1:])
         return cls.from_grid(psfs.reshape(shape), positions)
 
+    @classmethod
+    def from_depths(
+        cls,
+        psfs: Sequence[ArrayLike] | jax.Array,
+        planes: ArrayLike | Sequence[float],
+    ) -> "PSFField":
+        """A field that changes with depth alone, as under a refractive-index mismatch.
+
+        Args:
+            psfs: (depths, z, y, x), such as `gibson_lanni` gives at several depths.
+            planes: z of each, voxels of the image, increasing.
+
+        Raises:
+            ValueError: as `from_grid`.
+
+        Example:
+            >>> import jaxdecon as jd
+            >>> psfs = [jd.psf.gibson_lanni((15, 9, 9), (0.3, 0.1, 0.1), na=1.2,
+            ...                             wavelength=0.52, depth=depth)
+            ...         for depth in (0.0, 6.0)]
+            >>> jd.psf.PSFField.from_depths(psfs, [0.0, 20.0]).nodes
+            (2, 1, 1)
+        """
+        stack = jnp.stack([as_float_array("psfs", psf) for psf in psfs])
+        constant = (1,) * (stack.ndim - 2)
+        nodes = stack.reshape(len(stack), *constant, *stack.shape[1:])
+        return cls.from_grid(nodes, (planes, *([0.0] for _ in constant)))
+
     @property
     def ndim(self) -> int:
         """Axes of the image."""

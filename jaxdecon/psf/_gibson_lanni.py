@@ -10,18 +10,26 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from .._core._check import check_choice, check_positive, check_shape, is_traced
+from .._core._check import (
+    check_choice,
+    check_count,
+    check_positive,
+    check_shape,
+    is_traced,
+)
 from .._core._pytree import pytree
 from ._optics import (
     MODELS,
+    as_number,
     broadcast_size,
     check_grid,
     check_light,
+    still_known,
     warn_if_undersampled,
 )
-from ._pupil import Pupil, intensity, quadrature_nodes
-from ._widefield import aberration_nodes
-from ._zernike import Aberrations, parse_aberrations
+from ._pupil import Deviation, Pupil, intensity, quadrature_nodes
+from ._widefield import LEAST_NODES
+from ._zernike import Aberrations
 
 GRAZING_FACTOR = 3
 SEARCHED_PLANES = 512
@@ -112,6 +120,8 @@ def gibson_lanni(
     ti0: ArrayLike = 150.0,
     model: str = "scalar",
     aberrations: Aberrations = None,
+    apodisation: Aberrations = None,
+    nodes: int | None = None,
     centre: Literal["peak", "paraxial"] = "peak",
 ) -> jax.Array:
     """The widefield PSF of a point in a sample that the immersion does not match.
@@ -140,6 +150,8 @@ def gibson_lanni(
         ti0: thickness of the immersion when the coverslip is in focus, µm.
         model: "scalar" or "vectorial".
         aberrations: as for `widefield`, on the pupil that light passes.
+        apodisation: of the pupil, as for `widefield`.
+        nodes: as for `widefield`.
         centre: what lies on plane n // 2: "peak", the stage position at which the
             axis is brightest, or "paraxial", that at which paraxial rays focus.
 
@@ -177,16 +189,17 @@ def gibson_lanni(
     given |= {"tg0": tg if tg0 is None else tg0}
     _check_layers(na, wavelength, given)
     warn_if_undersampled(shape, voxel_size, na=na, wavelength=wavelength, index=ni)
-    modes, coefficients = parse_aberrations(aberrations)
-    layers = Layers(**{name: jnp.asarray(v, float) for name, v in given.items()})
-    na, wavelength = jnp.asarray(na, float), jnp.asarray(wavelength, float)
-    na = jnp.minimum(na, layers.ns)
+    deviation = Deviation.parse(aberrations, apodisation)
+    layers = Layers(**{name: as_number(v) for name, v in given.items()})
+    na, wavelength = as_number(na), as_number(wavelength)
+    na = still_known(jnp.minimum, na, layers.ns)
     size = broadcast_size(shape, voxel_size)
     full = (1,) * (3 - len(shape)) + shape
-    nodes = _nodes(full, size, na, wavelength, layers)
-    nodes += aberration_nodes(modes, coefficients)
+    if nodes is None:
+        nodes = _nodes(full, size, na, wavelength, layers, deviation)
+    nodes = check_count("nodes", nodes, LEAST_NODES)
     psf = _gibson_lanni(
-        full, nodes, model, centre, modes, size, na, wavelength, layers, coefficients
+        full, nodes, model, centre, size, na, wavelength, layers, deviation
     )
     return psf.reshape(shape)
 
@@ -217,7 +230,7 @@ def _check_layers(na, wavelength, given) -> None:
         )
 
 
-def _nodes(shape, size, na, wavelength, layers) -> int:
+def _nodes(shape, size, na, wavelength, layers, deviation) -> int:
     """Nodes for the pupil; more if it ends where light grazes the coverslip.
 
     There the cosine of the angle in the sample ends as a square root does, and Gauss-
@@ -229,14 +242,14 @@ def _nodes(shape, size, na, wavelength, layers) -> int:
         z = jnp.asarray([-1, 0, 1]) * (shape[0] // 2 * size[0] + 0.2 * layers.depth)
         return layers.pupil(s, z, wavelength, "scalar")
 
-    nodes = quadrature_nodes(rim_to_axis, shape, size[1:], na, wavelength)
-    grazing = not is_traced((na, layers.ns)) and bool(na >= layers.ns)
+    grazing = not is_traced((na, layers.ns)) and float(na) >= float(layers.ns)
+    nodes = quadrature_nodes(rim_to_axis, shape, size, na, wavelength, deviation)
     return GRAZING_FACTOR * nodes if grazing else nodes
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _gibson_lanni(
-    shape, nodes, model, centre, modes, size, na, wavelength, layers, coefficients
+    shape, nodes, model, centre, size, na, wavelength, layers, deviation
 ) -> jax.Array:
     z = (jnp.arange(shape[0]) - shape[0] // 2) * size[0]
     if centre == "peak":
@@ -245,7 +258,7 @@ def _gibson_lanni(
     def pupil(s):
         return layers.pupil(s, z, wavelength, model)
 
-    return intensity(pupil, shape, nodes, size[1:], na, wavelength, modes, coefficients)
+    return intensity(pupil, shape, nodes, size[1:], na, wavelength, deviation)
 
 
 def _brightest(layers: Layers, na, wavelength, nodes: int) -> jax.Array:

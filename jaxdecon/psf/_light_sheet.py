@@ -31,6 +31,8 @@ def light_sheet(
     angle: ArrayLike = 0.0,
     model: str = "scalar",
     aberrations: Aberrations = None,
+    apodisation: Aberrations = None,
+    nodes: int | None = None,
 ) -> jax.Array:
     """The PSF of a Gaussian light sheet microscope.
 
@@ -49,6 +51,8 @@ def light_sheet(
             focal plane; its normal turns from z towards x.
         model: "scalar" or "vectorial".
         aberrations: of the detection, as for `widefield`.
+        apodisation: of the detection's pupil, as for `widefield`.
+        nodes: as for `widefield`.
 
     Returns:
         The PSF, centred on n // 2, with unit sum; differentiable in all numbers.
@@ -73,6 +77,8 @@ def light_sheet(
         index=index,
         model=model,
         aberrations=aberrations,
+        apodisation=apodisation,
+        nodes=nodes,
     )
     return illuminate(detection, sheet)
 

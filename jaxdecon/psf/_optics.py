@@ -1,9 +1,10 @@
 """What optics can and cannot be: checks, cut-off frequencies, Nyquist sampling."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
@@ -108,7 +109,8 @@ def warn_if_undersampled(shape, voxel_size, **optics: Any) -> None:
     """Say which voxel size would sample the PSF (skipped while tracing)."""
     if is_traced((voxel_size, optics)):
         return
-    limit = np.asarray(nyquist(**optics))[-len(shape) :]
+    with jax.ensure_compile_time_eval():  # known numbers, also inside a jit
+        limit = np.asarray(nyquist(**optics))[-len(shape) :]
     size = np.broadcast_to(np.asarray(voxel_size, float), len(shape))
     sampled = [n > 1 for n in shape]  # one plane or line does not sample its axis
     if not (sampled & (size > 1.001 * limit)).any():
@@ -124,8 +126,25 @@ def warn_if_undersampled(shape, voxel_size, **optics: Any) -> None:
 
 def broadcast_size(shape: Sequence[int], voxel_size: Any):
     """Voxel size (z, y, x) as an array; an image has one plane of 1 µm."""
-    size = jnp.broadcast_to(jnp.asarray(voxel_size, float), len(shape))
-    return jnp.concatenate([jnp.ones(1, size.dtype), size])[-3:]
+
+    def full(voxel_size):
+        size = jnp.broadcast_to(jnp.asarray(voxel_size, float), len(shape))
+        return jnp.concatenate([jnp.ones(1, size.dtype), size])[-3:]
+
+    return still_known(full, voxel_size)
+
+
+def still_known(function: Callable[..., Any], *values: Any) -> Any:
+    """`function` of numbers that, if they are known, stay so inside a jit."""
+    if is_traced(values):
+        return function(*values)
+    with jax.ensure_compile_time_eval():
+        return function(*values)
+
+
+def as_number(value: ArrayLike) -> jax.Array:
+    """A float array, still known if it was."""
+    return still_known(lambda v: jnp.asarray(v, float), value)
 
 
 def _join(numbers) -> str:

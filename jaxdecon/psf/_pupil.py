@@ -12,10 +12,11 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from .._core._check import is_traced
-from .._core._pytree import pytree
-from ._zernike import Modes, wavefront
+from .._core._pytree import pytree, static
+from ._zernike import Aberrations, Modes, parse_aberrations, wavefront
 
 PLANES_AT_ONCE = 16
 """Planes whose pupils are held in memory together."""
@@ -36,6 +37,66 @@ class Pupil:
 
 PupilFunction = Callable[[jax.Array], Pupil]
 
+TRACED_STRENGTH = 10.0
+"""Sum of the coefficients, radians, that is assumed where they are not known."""
+
+
+@pytree
+class Deviation:
+    """What a pupil has beyond its ideal: Zernike polynomials of phase and amplitude.
+
+    Attributes:
+        modes: of the phase.
+        phases: their coefficients, radians rms.
+        amplitude_modes: of the logarithm of the amplitude.
+        amplitudes: their coefficients.
+    """
+
+    modes: Modes = static()
+    phases: jax.Array
+    amplitude_modes: Modes = static()
+    amplitudes: jax.Array
+
+    @classmethod
+    def parse(cls, aberrations: Aberrations, apodisation: Aberrations) -> "Deviation":
+        """From what `widefield` takes."""
+        modes, phases = parse_aberrations(aberrations)
+        if apodisation is None:
+            return cls(
+                modes=modes, phases=phases, amplitude_modes=(), amplitudes=phases[:0]
+            )
+        amplitude_modes, amplitudes = parse_aberrations(apodisation, "apodisation")
+        return cls(
+            modes=modes,
+            phases=phases,
+            amplitude_modes=amplitude_modes,
+            amplitudes=amplitudes,
+        )
+
+    @property
+    def round(self) -> bool:
+        """Whether nothing depends on azimuth."""
+        return all(m == 0 for _, m in self.modes + self.amplitude_modes)
+
+    @property
+    def order(self) -> float:
+        """How fast it can vary over the pupil: degree times strength."""
+        numbers = (self.phases, self.amplitudes)
+        strength = TRACED_STRENGTH
+        if not is_traced(numbers):
+            strength = sum(float(abs(np.asarray(n)).sum()) for n in numbers)
+        degrees = [n for n, _ in self.modes + self.amplitude_modes]
+        return max(degrees, default=0) * (1 + strength)
+
+    def applied(self, pupil: Pupil, y: ArrayLike, x: ArrayLike) -> Pupil:
+        """The pupil with it, at positions in units of its radius."""
+        phase = pupil.phase + wavefront(self.modes, self.phases, y, x)
+        if not self.amplitude_modes:
+            return Pupil(amplitudes=pupil.amplitudes, phase=phase)
+        gain = jnp.exp(wavefront(self.amplitude_modes, self.amplitudes, y, x))
+        amplitudes = tuple(gain * a for a in pupil.amplitudes)
+        return Pupil(amplitudes=amplitudes, phase=phase)
+
 
 def intensity(
     pupil: PupilFunction,
@@ -44,8 +105,7 @@ def intensity(
     size: jax.Array,
     na: jax.Array,
     wavelength: jax.Array,
-    modes: Modes,
-    coefficients: jax.Array,
+    deviation: Deviation,
 ) -> jax.Array:
     """The PSF (z, y, x) with unit sum; fewer operations if nothing depends on azimuth.
 
@@ -56,37 +116,50 @@ def intensity(
         size: voxel size in y and x, µm.
         na: radius of the pupil.
         wavelength: in vacuum, µm.
-        modes: Zernike polynomials of the aberrations, on the pupil of radius `na`.
-        coefficients: theirs, radians rms.
+        deviation: on the pupil of radius `na`.
     """
     k = 2 * np.pi * na / wavelength
-    if all(m == 0 for _, m in modes):
-        psf = _by_rings(pupil, shape, nodes, size, na, k, modes, coefficients)
+    if deviation.round:
+        psf = _by_rings(pupil, shape, nodes, size, na, k, deviation)
     else:
-        psf = _by_chords(pupil, shape, 2 * nodes, size, na, k, modes, coefficients)
+        psf = _by_chords(pupil, shape, 2 * nodes, size, na, k, deviation)
     return psf / psf.sum()
 
 
-def quadrature_nodes(pupil: Callable[[], Pupil], shape, size, na, wavelength) -> int:
-    """Enough Gauss-Legendre nodes for the fastest phase on the grid.
+def quadrature_nodes(
+    pupil: Callable[[], Pupil], shape, size, na, wavelength, deviation: Deviation
+) -> int:
+    """Enough Gauss-Legendre nodes along the radius for the fastest phase on the grid.
+
+    Chords meet phases that count along one axis only, with two nodes for each of the
+    radius: half as many are enough, to 1e-6 of the maximum.
 
     Args:
         pupil: gives the pupil at radii from 0 to its rim (called if it is known).
         shape: (z, y, x).
-        size: voxel size in y and x, µm.
+        size: voxel size (z, y, x), µm.
         na: radius of the pupil.
         wavelength: in vacuum, µm.
+        deviation: of the pupil from its ideal.
     """
+    lateral, extra = (np.hypot, 1) if deviation.round else (max, 0.25)
+    phase = _phase(pupil, shape, size, na, wavelength, lateral)
+    more = int(np.ceil(extra * deviation.order / 8))
+    if deviation.round:
+        return 32 + 16 * int(np.ceil(0.5 * phase / 16)) + 8 * more
+    return 12 + 8 * int(np.ceil(0.35 * phase / 8)) + 8 * more
+
+
+def _phase(pupil, shape, size, na, wavelength, lateral) -> float:
+    """Largest phase from the axis to the rim of the pupil, radians."""
     half = np.asarray(shape) // 2
     if is_traced((size, na, wavelength)):  # unknown: assume three times Nyquist
-        phase = 1.5 * np.pi * (np.hypot(*half[1:]) + half[0]) + 30
-    else:
-        with jax.ensure_compile_time_eval():
-            lateral = np.hypot(*(half[1:] * np.asarray(size)))
-            phase = 2 * np.pi * float(na) / float(wavelength) * lateral
-            steps = pupil().phase
-            phase += 30 if is_traced(steps) else _variation(np.asarray(steps))
-    return 32 + 16 * int(np.ceil(0.5 * phase / 16))
+        return 1.5 * np.pi * (lateral(*half[1:]) + half[0]) + 30
+    with jax.ensure_compile_time_eval():
+        distance = float(lateral(*(half * np.asarray(size))[1:]))
+        steps = pupil().phase
+        further = 30.0 if is_traced(steps) else _variation(np.asarray(steps))
+        return 2 * np.pi * float(na) / float(wavelength) * distance + further
 
 
 def _variation(phase: np.ndarray) -> float:
@@ -94,12 +167,11 @@ def _variation(phase: np.ndarray) -> float:
     return float(abs(np.diff(phase, axis=-1)).sum(-1).max(initial=0))
 
 
-def _by_rings(pupil, shape, nodes, size, na, k, modes, coefficients) -> jax.Array:
+def _by_rings(pupil, shape, nodes, size, na, k, deviation) -> jax.Array:
     """Hankel transforms at every distance from the axis that occurs on the grid."""
     points, weights = np.polynomial.legendre.leggauss(nodes)
-    rho = jnp.asarray((points + 1) / 2, size.dtype)
-    seen = pupil(na * rho)
-    phase = seen.phase + wavefront(modes, coefficients, jnp.zeros_like(rho), rho)
+    rho = ((points + 1) / 2).astype(size.dtype)
+    seen = deviation.applied(pupil(na * rho), np.zeros_like(rho), rho)
     y, x, where = _radii(*shape[1:])
     radius = _safe_sqrt((y * size[0]) ** 2 + (x * size[1]) ** 2)
     orders = bessel(k * rho[:, None] * radius, len(seen.amplitudes), nodes // 2)
@@ -108,13 +180,14 @@ def _by_rings(pupil, shape, nodes, size, na, k, modes, coefficients) -> jax.Arra
         seen.amplitudes, orders, (1, 2, 1), strict=False
     ):
         weight = amplitude * rho * jnp.asarray(weights, size.dtype)
-        real = jnp.matmul(weight * jnp.cos(phase), kernel, precision="highest")
-        imaginary = jnp.matmul(weight * jnp.sin(phase), kernel, precision="highest")
+        real = jnp.matmul(weight * jnp.cos(seen.phase), kernel, precision="highest")
+        sines = weight * jnp.sin(seen.phase)
+        imaginary = jnp.matmul(sines, kernel, precision="highest")
         psf = psf + share * (real**2 + imaginary**2)
     return psf[:, where]
 
 
-def _by_chords(pupil, shape, nodes, size, na, k, modes, coefficients) -> jax.Array:
+def _by_chords(pupil, shape, nodes, size, na, k, deviation) -> jax.Array:
     """The Fourier integral over the disc, chord by chord.
 
     With u = sin(a) across the chords and v = cos(a) t along them, Gauss-Legendre rules
@@ -126,9 +199,9 @@ def _by_chords(pupil, shape, nodes, size, na, k, modes, coefficients) -> jax.Arr
     u = np.broadcast_to(np.sin(angle)[:, None], (nodes, nodes))
     v = np.cos(angle)[:, None] * points
     area = np.cos(angle)[:, None] ** 2 * np.outer(weights, weights)
-    u, v, area = (jnp.asarray(a, size.dtype) for a in (u, v, area))
-    seen = pupil(na * jnp.sqrt(u * u + v * v))
-    phase = seen.phase + wavefront(modes, coefficients, v, u)
+    v, u = (a.astype(size.dtype) for a in (v, u))
+    area = jnp.asarray(area, size.dtype)
+    seen = deviation.applied(pupil(na * jnp.sqrt(u * u + v * v)), v, u)
     fields = area * _cartesian(seen.amplitudes, v, u)
     y, x = ((jnp.arange(n) - n // 2) * s for n, s in zip(shape[1:], size, strict=True))
     along_y = _unit(k * v[..., None] * y)
@@ -140,7 +213,14 @@ def _by_chords(pupil, shape, nodes, size, na, k, modes, coefficients) -> jax.Arr
         light = jnp.einsum("piy,ix->pyx", rows, along_x, precision="highest")
         return (light.real**2 + light.imag**2).sum(0)
 
-    return jax.lax.map(plane, phase, batch_size=PLANES_AT_ONCE)
+    batch = _batch(seen.phase.shape[0])
+    return jax.lax.map(plane, seen.phase, batch_size=batch)
+
+
+def _batch(planes: int) -> int:
+    """Planes at once: all equal where they can be, so that one program does."""
+    even = max(b for b in range(1, PLANES_AT_ONCE + 1) if planes % b == 0)
+    return even if even > PLANES_AT_ONCE // 3 else PLANES_AT_ONCE
 
 
 def _cartesian(amplitudes, v, u) -> jax.Array:

@@ -8,16 +8,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from .._core._check import check_choice, check_shape, is_traced
+from .._core._check import check_choice, check_count, check_shape
 from ._optics import (
     MODELS,
+    as_number,
     broadcast_size,
     check_grid,
     check_light,
     warn_if_undersampled,
 )
-from ._pupil import Pupil, intensity, quadrature_nodes
-from ._zernike import Aberrations, parse_aberrations
+from ._pupil import Deviation, Pupil, intensity, quadrature_nodes
+from ._zernike import Aberrations
+
+LEAST_NODES = 4
 
 
 def widefield(
@@ -29,6 +32,8 @@ def widefield(
     index: ArrayLike,
     model: str = "scalar",
     aberrations: Aberrations = None,
+    apodisation: Aberrations = None,
+    nodes: int | None = None,
 ) -> jax.Array:
     """The PSF of a widefield microscope: an integral over the pupil.
 
@@ -57,6 +62,12 @@ def widefield(
         aberrations: radians (rms over the pupil; a wave is 2 pi) by Zernike
             polynomial, e.g. `{"spherical": 0.5, (3, -1): 0.2}`; keys as in `zernike`.
             Or a vector in Noll order that begins with piston. None: none.
+        apodisation: of the pupil: Zernike polynomials of the logarithm of its
+            amplitude, keys as for `aberrations`. `{"defocus": -0.2}`: darker towards
+            the rim. None: uniform (scalar), aplanatic (vectorial).
+        nodes: of the quadrature along the pupil's radius; None: enough for errors of
+            1e-5 of the maximum. Fits, which trace the optics and so hide what is
+            enough, are faster with the fewest that do.
 
     Returns:
         The PSF, centred on n // 2, with unit sum over the grid; differentiable in
@@ -93,55 +104,44 @@ def widefield(
         wavelength=wavelength,
         index=index,
         model=model,
-        aberrations=aberrations,
+        deviation=Deviation.parse(aberrations, apodisation),
+        nodes=nodes,
     )
 
 
 def lens_psf(
-    shape, voxel_size, *, na, wavelength, index, model, aberrations
+    shape, voxel_size, *, na, wavelength, index, model, deviation, nodes=None
 ) -> jax.Array:
     """`widefield` of what was checked, on a grid that need not sample it."""
-    modes, coefficients = parse_aberrations(aberrations)
-    na, wavelength, index = (jnp.asarray(v, float) for v in (na, wavelength, index))
+    na, wavelength, index = map(as_number, (na, wavelength, index))
     size = broadcast_size(shape, voxel_size)
     full = (1,) * (3 - len(shape)) + shape
-    nodes = _nodes(full, size, na, wavelength, index)
-    nodes += aberration_nodes(modes, coefficients)
-    psf = _widefield(
-        full, nodes, model, modes, size, na, wavelength, index, coefficients
-    )
+    if nodes is None:
+        nodes = _nodes(full, size, na, wavelength, index, deviation)
+    nodes = check_count("nodes", nodes, LEAST_NODES)
+    psf = _widefield(full, nodes, model, size, na, wavelength, index, deviation)
     return psf.reshape(shape)
 
 
-def _nodes(shape, size, na, wavelength, index) -> int:
+def _nodes(shape, size, na, wavelength, index, deviation) -> int:
     def rim_to_axis() -> Pupil:
         s = na * jnp.linspace(0, 1, 65)
         z = jnp.asarray([shape[0] // 2 * size[0]])
         return free_space(s, z, wavelength, index, "scalar")
 
-    return quadrature_nodes(rim_to_axis, shape, size[1:], na, wavelength)
+    return quadrature_nodes(rim_to_axis, shape, size, na, wavelength, deviation)
 
 
-def aberration_nodes(modes, coefficients) -> int:
-    """Further nodes that aberrations need: a phase may vary by this much."""
-    if not modes:
-        return 0
-    strength = 10.0
-    if not is_traced(coefficients):
-        strength = float(abs(np.asarray(coefficients)).sum())
-    return 16 * int(np.ceil(max(n for n, _ in modes) * (1 + strength) / 16))
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _widefield(
-    shape, nodes, model, modes, size, na, wavelength, index, coefficients
+    shape, nodes, model, size, na, wavelength, index, deviation
 ) -> jax.Array:
     z = (jnp.arange(shape[0]) - shape[0] // 2) * size[0]
 
     def pupil(s):
         return free_space(s, z, wavelength, index, model)
 
-    return intensity(pupil, shape, nodes, size[1:], na, wavelength, modes, coefficients)
+    return intensity(pupil, shape, nodes, size[1:], na, wavelength, deviation)
 
 
 def free_space(s, z, wavelength, index, model) -> Pupil:

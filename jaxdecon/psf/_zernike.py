@@ -11,6 +11,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from .._core._check import is_traced
+from ._optics import still_known
 
 Aberrations = Mapping[Any, ArrayLike] | Sequence[float] | jax.Array | None
 Modes = tuple[tuple[int, int], ...]
@@ -88,7 +89,9 @@ def mode_of(key: Any) -> tuple[int, int]:
     )
 
 
-def parse_aberrations(aberrations: Aberrations) -> tuple[Modes, jax.Array]:
+def parse_aberrations(
+    aberrations: Aberrations, name: str = "aberrations"
+) -> tuple[Modes, jax.Array]:
     """Modes and their coefficients, from a mapping or an array in Noll order."""
     if aberrations is None:
         return (), jnp.zeros(0, float)
@@ -96,40 +99,43 @@ def parse_aberrations(aberrations: Aberrations) -> tuple[Modes, jax.Array]:
         numbers = jnp.asarray(aberrations, float)
         if numbers.ndim != 1:
             raise ValueError(
-                f"`aberrations` has shape {numbers.shape}; a mapping, or a vector in "
+                f"`{name}` has shape {numbers.shape}; a mapping, or a vector in "
                 f"Noll order, is needed."
             )
         aberrations = {j + 1: numbers[j] for j in range(numbers.size)}
     modes = tuple(mode_of(key) for key in aberrations)
     if len(set(modes)) < len(modes):
-        raise ValueError(
-            f"`aberrations` names a polynomial twice: {list(aberrations)}."
-        )
+        raise ValueError(f"`{name}` names a polynomial twice: {list(aberrations)}.")
     values = [jnp.asarray(v, float) for v in aberrations.values()]
     for key, value in zip(aberrations, values, strict=True):
-        _check_coefficient(key, value)
+        _check_coefficient(name, key, value)
     return modes, jnp.stack(values) if values else jnp.zeros(0, float)
 
 
-def _check_coefficient(key: Any, value: jax.Array) -> None:
+def _check_coefficient(name: str, key: Any, value: jax.Array) -> None:
     if value.ndim:
         raise ValueError(
-            f"`aberrations[{key!r}]` has shape {value.shape}; a number is needed (for "
+            f"`{name}[{key!r}]` has shape {value.shape}; a number is needed (for "
             f"several PSFs use `jax.vmap`)."
         )
     if not is_traced(value) and not abs(float(value)) <= LARGEST_RADIANS:
         raise ValueError(
-            f"`aberrations[{key!r}]` is {value}; radians (rms) are needed, at most "
+            f"`{name}[{key!r}]` is {value}; radians (rms) are needed, at most "
             f"{LARGEST_RADIANS}: a wave is 6.28."
         )
 
 
 def wavefront(modes: Modes, coefficients: jax.Array, y, x) -> jax.Array:
     """The sum of the aberrations, in radians."""
-    phase = jnp.zeros_like(x)
-    for which, mode in enumerate(modes):
-        phase = phase + coefficients[which] * zernike(mode, y, x)
-    return phase
+    if not modes:
+        return jnp.zeros_like(x)
+
+    def values(y, x):
+        return jnp.stack([zernike(mode, y, x) for mode in modes])
+
+    # At nodes that are known they are constants: nothing for a compiler to work out.
+    known = still_known(values, y, x)
+    return jnp.tensordot(coefficients, known, 1, precision="highest")
 
 
 @functools.cache
