@@ -11,6 +11,8 @@ from jaxdecon.operators import (
     Convolution,
     Crop,
     Downsample,
+    LightSheet,
+    VaryingConvolution,
     Views,
     Warp,
     Weight,
@@ -35,6 +37,13 @@ TILTED = np.array(
 )
 
 
+def varying(nodes, psf, image, method, boundary):
+    """Blur by PSFs that change from node to node."""
+    positions = [np.linspace(0, n, m) for n, m in zip(image, nodes, strict=True)]
+    field = jd.psf.PSFField.from_grid(RNG.random((*nodes, *psf)), positions)
+    return VaryingConvolution.from_field(field, image, method=method, boundary=boundary)
+
+
 def zoo():
     """Every operator, in 2D and 3D, with odd and even sizes."""
     blurs = {
@@ -50,6 +59,10 @@ def zoo():
         )
     }
     blur = Convolution.from_psf(psf_of((3, 3)), (8, 6))
+    tilted, upright = LightSheet.reflective_dispim(
+        (psf_of((3, 2, 3)), psf_of((4, 3, 3))), (4, 3, 6), fwhm=2.0, mirror=6
+    ).operators
+    reflected = {"reflective view A": tilted, "reflective view B": upright}
     return {
         **blurs,
         "crop": Crop.centred((9, 8), (4, 3)),
@@ -60,10 +73,18 @@ def zoo():
         "views": Views([blur, Crop.centred(blur.domain, (2, 3)) @ blur.T @ blur]),
         "warp": Warp.from_matrix(TILTED, (6, 7, 8), (5, 9, 7)),
         "warp in the plane": Warp.from_matrix(TILTED[1:, 1:], (7, 8), (6, 8)),
+        **reflected,
+        "light sheet": LightSheet.from_psf(
+            psf_of((5, 4, 3)), (4, 5, 6), fwhm=2.0, rayleigh=4.0
+        ),
         "weight": Weight.from_values(RNG.random((5, 1, 3)), (5, 4, 3)),
         "weighted pose": Weight.from_values(2.0, (5, 9, 7))
         @ Warp.from_matrix(TILTED, (6, 7, 8), (5, 9, 7)),
         "back projection": blur.back_projection(jnp.asarray(psf_of((3, 3)))),
+        "varying": varying((2, 1, 3), (3, 4, 2), (5, 6, 8), "low-rank", "extend"),
+        "varying, edge": varying((3, 2), (5, 4), (7, 10), "low-rank", "edge"),
+        "varying tiles": varying((1, 2, 4), (2, 3, 3), (4, 5, 12), "tiles", "extend"),
+        "varying tiles, periodic": varying((4, 3), (4, 3), (9, 8), "tiles", "periodic"),
     }
 
 

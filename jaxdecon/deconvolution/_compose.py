@@ -7,20 +7,21 @@ from typing import Any, Literal
 import jax
 from jax.typing import ArrayLike
 
-from .._core._check import check_choice, check_psf
+from .._core._check import check_choice
 from .._core._pytree import pytree, static
-from ..operators import Convolution
+from ..operators import Convolution, VaryingConvolution
+from ..psf import PSFField
 from ._accelerated import Accelerated
 from ._consensus import Agreement, GradientConsensus
 from ._counts import check_counts
 from ._flux import FluxPreserving
 from ._held_out import HeldOut
-from ._inputs import back_projection_kernel
 from ._priors import Prior, check_prior
 from ._rehearsal import Rehearsal
 from ._richardson_lucy import RichardsonLucy
 from ._scheme import Scheme
 from ._stopping import Discrepancy, RelativeChange, StoppingRule
+from ._varying import back_projection, check_blur
 
 STOPS = ("change", "discrepancy", "held-out", "consensus", "rehearsal")
 """Names of stopping rules; see `richardson_lucy`."""
@@ -32,7 +33,8 @@ class Recipe:
     """What the friendly functions make a scheme of.
 
     Attributes:
-        kernel: back projector with unit sum; None: matched.
+        kernel: back projector with unit sum, or a field of them taken apart; None:
+            matched.
         initial: object to start from; None: `start`.
         prior: penalty, if any.
         key: for the splitting of photons.
@@ -42,7 +44,7 @@ class Recipe:
         stop: name of a rule, or a rule, or None.
     """
 
-    kernel: jax.Array | None
+    kernel: Any
     initial: jax.Array | None
     prior: Prior | None
     key: jax.Array
@@ -52,7 +54,7 @@ class Recipe:
     accelerated: bool = static(default=False)
     restore_flux: bool = static(default=False)
 
-    def scheme(self, operator: Convolution) -> Scheme:
+    def scheme(self, operator: Convolution | VaryingConvolution) -> Scheme:
         """The scheme for an operator."""
         back = None if self.kernel is None else operator.back_projection(self.kernel)
         initial = None if self.initial is None else operator.lift(self.initial)
@@ -89,10 +91,10 @@ def check_stop(stop: Any, image: jax.Array, likelihood: Any) -> None:
 
 
 def richardson_lucy_scheme(
-    operator: Convolution,
-    psf: ArrayLike,
+    operator: Convolution | VaryingConvolution,
+    psf: ArrayLike | PSFField,
     *,
-    back_projector: str | ArrayLike = "matched",
+    back_projector: str | ArrayLike | PSFField = "matched",
     start: Literal["image", "constant"] = "image",
     accelerated: bool = False,
     restore_flux: bool = False,
@@ -107,8 +109,9 @@ def richardson_lucy_scheme(
     """The scheme that `richardson_lucy` runs, for use with `deconvolve`.
 
     Args:
-        operator: the blur, `Convolution.from_psf(psf, ...)`.
-        psf: the PSF of which the back projector is made.
+        operator: the blur, `Convolution.from_psf(psf, ...)`, or
+            `VaryingConvolution.from_field(psf, ...)` for a field.
+        psf: the PSF of which the back projector is made, or the field.
         back_projector: as for `richardson_lucy`; as are the others.
         start: "image" or "constant".
         accelerated: wrap in `Accelerated`.
@@ -138,11 +141,12 @@ def richardson_lucy_scheme(
         >>> jd.deconvolve(jax.numpy.ones((32, 32)), blur, scheme, iterations=2).message
         'did 2 iterations; data residual 0'
     """
-    psf = check_psf("psf", psf, len(operator.range))
+    psf = check_blur(psf, len(operator.range), None)
     check_choice("start", start, STARTS)
     check_prior(prior, psf.ndim)
-    kernel = back_projection_kernel(
-        psf, back_projector, alpha=alpha, beta=beta, order=order, resolution=resolution
+    options = {"alpha": alpha, "beta": beta, "order": order, "resolution": resolution}
+    kernel = back_projection(
+        psf, back_projector, operator.range, operator.boundary, **options
     )
     recipe = Recipe(
         kernel=kernel,

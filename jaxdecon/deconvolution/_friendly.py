@@ -8,30 +8,29 @@ import jax
 from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
-from .._core._check import check_choice, check_count, check_image, check_psf
-from ..operators import BOUNDARIES, Convolution
+from .._core._check import check_choice, check_count, check_image
+from ..operators import BOUNDARIES
 from ..operators._sharded import images_on_mesh
+from ..operators._varying import blur_by
+from ..operators._varying_parts import Parts
+from ..psf import PSFField
 from ._compose import Recipe, check_stop, with_stop
 from ._driver import KEEP, estimate, run
-from ._inputs import (
-    back_projection_kernel,
-    check_background,
-    check_init,
-    warn_about_psf,
-)
+from ._inputs import check_background, check_init, warn_about_psf
 from ._likelihood import Likelihood, Poisson
 from ._priors import Prior, check_prior
 from ._problem import Problem
 from ._result import Result
 from ._stopping import StoppingRule
+from ._varying import back_projection, check_blur, check_one_device, taken_apart
 
 
 def richardson_lucy(
     image: ArrayLike,
-    psf: ArrayLike,
+    psf: ArrayLike | PSFField,
     *,
     iterations: int,
-    back_projector: str | ArrayLike = "matched",
+    back_projector: str | ArrayLike | PSFField = "matched",
     background: ArrayLike = 0.0,
     boundary: str = "extend",
     init: str | ArrayLike = "image",
@@ -57,12 +56,15 @@ def richardson_lucy(
     Args:
         image: (z, y, x) or (y, x), non-negative. Integers are taken as float32.
         psf: centred on n // 2, any size; divided by its sum (with a warning if that
-            is not near 1).
+            is not near 1). Or a `PSFField`, for blur that changes over the image; it is
+            approximated to 1 % (`VaryingConvolution.from_field`; for another accuracy
+            use `deconvolve`).
         iterations: 10-50 with the matched back projector, 1-3 with an unmatched one;
             with `stop`, the most to do.
         back_projector: "matched", "gaussian", "butterworth", "wiener",
             "wiener-butterworth", "omw", or a kernel centred on n // 2, divided by its
-            sum.
+            sum. Of a field, every PSF gets a back projector of its own; a kernel is
+            used everywhere, and a `PSFField` of kernels at its own nodes.
         background: camera offset and stray light, in the image's units; a number or
             an array that broadcasts against the image. Not part of the result.
         boundary: what lies outside the field: "extend" (unknown light), "periodic",
@@ -119,17 +121,18 @@ def richardson_lucy(
         image, background, init = images_on_mesh(mesh, image, background, init)
     least = 0.0 if likelihood is None or isinstance(likelihood, Poisson) else None
     image = check_image("image", image, least=least)
-    psf = check_psf("psf", psf, image.ndim).astype(image.dtype)
+    psf = check_blur(psf, image.ndim, image.dtype)
+    check_one_device(psf, mesh)
     check_count("iterations", iterations)
     check_choice("boundary", boundary, BOUNDARIES)
     check_choice("keep", keep, ("auto", *KEEP))
     check_prior(prior, image.ndim)
     check_stop(stop, image, likelihood)
     background = check_background(background, image)
-    warn_about_psf(psf)
-    kernel = back_projection_kernel(
-        psf, back_projector, alpha=alpha, beta=beta, order=order, resolution=resolution
-    )
+    if not isinstance(psf, PSFField):
+        warn_about_psf(psf)
+    options = {"alpha": alpha, "beta": beta, "order": order, "resolution": resolution}
+    kernel = back_projection(psf, back_projector, image.shape, boundary, **options)
     start, initial = check_init(init, image)
     recipe = Recipe(
         kernel=kernel,
@@ -144,7 +147,7 @@ def richardson_lucy(
         keep = "last" if kernel is None else "best"
     result = _richardson_lucy(
         image,
-        psf,
+        taken_apart(psf, image.shape, boundary),
         background,
         Poisson() if likelihood is None else likelihood,
         with_stop(recipe, stop),
@@ -172,9 +175,8 @@ def _richardson_lucy(
     mesh: Mesh | None,
 ) -> Any:
     """The whole solve as one program: the image alone, or a `Result` to watch it."""
-    operator = Convolution.from_psf(
-        psf / psf.sum(), image.shape, boundary=boundary, mesh=mesh
-    )
+    psf = psf if isinstance(psf, Parts) else psf / psf.sum()
+    operator = blur_by(psf, image.shape, boundary=boundary, mesh=mesh)
     scheme = recipe.scheme(operator)
     rule = recipe.rule(scheme)
     problem = Problem(

@@ -9,21 +9,25 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
-from .._core._check import check_choice, check_count, check_image, check_psf
+from .._core._check import check_choice, check_count, check_image
 from ..deconvolution import FluxPreserving, Likelihood, Poisson, Prior, Problem, Result
 from ..deconvolution._driver import run
 from ..deconvolution._inputs import check_background, check_init, warn_about_psf
 from ..deconvolution._priors import check_prior
-from ..operators import BOUNDARIES, Convolution, Views
+from ..deconvolution._varying import check_one_device
+from ..operators import BOUNDARIES, Views
 from ..operators._sharded import images_on_mesh
+from ..operators._varying import blur_by
+from ..psf import PSFField
 from ._alternating import UPDATES, joint_scheme
-from ._back_projectors import COMPOUND, back_projection_kernels, common_shape
+from ._back_projectors import COMPOUND
 from ._dark_noise import with_dark_noise
+from ._joint_blurs import check_blurs, joint_blurs
 
 
 def joint_richardson_lucy(
     views: Sequence[ArrayLike],
-    psfs: Sequence[ArrayLike],
+    psfs: Sequence[ArrayLike | PSFField],
     *,
     iterations: int,
     back_projectors: Any = "matched",
@@ -49,7 +53,8 @@ def joint_richardson_lucy(
     Args:
         views: (z, y, x) or (y, x), of one shape, non-negative, registered.
         psfs: one per view, centred on n // 2, in the orientation of the common grid;
-            divided by their sums.
+            divided by their sums. Any of them may be a `PSFField`, see
+            `richardson_lucy`.
         iterations: sweeps over all views. With matched back projectors 10-20, with
             "wiener-butterworth" 1-3.
         back_projectors: a name or kernel for all views (see `richardson_lucy`), or a
@@ -102,33 +107,25 @@ def joint_richardson_lucy(
     least = 0.0 if likelihood is None or isinstance(likelihood, Poisson) else None
     images = check_views(views, least)
     backgrounds = check_backgrounds(background, images)
-    kernels_of = [
-        check_psf(f"psfs[{i}]", psf, images[0].ndim).astype(images[0].dtype)
-        for i, psf in enumerate(psfs)
-    ]
-    if len(kernels_of) != len(images):
-        raise ValueError(
-            f"there are {len(images)} `views` and {len(kernels_of)} `psfs`; one PSF "
-            f"per view is needed."
-        )
+    given = check_blurs(psfs, images[0], len(images))
+    for psf in given:
+        check_one_device(psf, mesh)
+        if not isinstance(psf, PSFField):
+            warn_about_psf(psf)
     check_count("iterations", iterations)
     check_choice("update", update, UPDATES)
     check_choice("boundary", boundary, BOUNDARIES)
     check_choice("keep", keep, ("auto", "last", "best"))
     check_prior(prior, images[0].ndim)
-    for psf in kernels_of:
-        warn_about_psf(psf)
-    kernels = back_projection_kernels(
-        kernels_of,
-        _kind(update, back_projectors),
-        **{"alpha": alpha, "beta": beta, "order": order, "resolution": resolution},
-    )
+    options = {"alpha": alpha, "beta": beta, "order": order, "resolution": resolution}
+    kind = _kind(update, back_projectors)
+    blurs, kernels = joint_blurs(given, kind, images[0], boundary, **options)
     start, initial = check_init(init, images[0])
     if keep == "auto":
         keep = "last" if kernels is None else "best"
     result = _joint(
         images,
-        common_shape([psf / psf.sum() for psf in kernels_of]),
+        blurs,
         kernels,
         backgrounds,
         likelihood,
@@ -214,13 +211,11 @@ def _joint(
 ) -> Result:
     """The whole solve as one program."""
     shape = images[0].shape
-    operators = [
-        Convolution.from_psf(p, shape, boundary=boundary, mesh=mesh) for p in psfs
-    ]
+    operators = [blur_by(p, shape, boundary=boundary, mesh=mesh) for p in psfs]
     backs = None
     if kernels is not None:
         pairs = zip(operators, kernels, strict=True)
-        backs = tuple(operator.back_projection(k) for operator, k in pairs)
+        backs = tuple(o.T if k is None else o.back_projection(k) for o, k in pairs)
     if initial is not None:
         initial = operators[0].lift(initial)
     scheme = joint_scheme(update, backs, prior=prior, initial=initial, start=start)

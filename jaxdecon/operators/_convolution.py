@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,18 +11,13 @@ from jax.typing import ArrayLike
 
 from .._core._check import check_choice, check_psf, check_shape
 from .._core._pytree import pytree, static
-from ..fourier import filter_real, next_fast_len, transfer_function
-from ._base import LinearOperator, Shape, as_argument
-
-Boundary = Literal["extend", "periodic", "reflect", "edge"]
-BOUNDARIES: tuple[str, ...] = get_args(Boundary)
-"""What may lie outside the field: see `Convolution.from_psf`."""
-
-PAD_MODES = {"reflect": "symmetric", "edge": "edge"}
+from ..fourier import filter_real, transfer_function
+from ._base import LinearOperator, Shape
+from ._blur import BOUNDARIES, Blur, Boundary, crop_to_reach, transform_grid
 
 
 @pytree
-class Convolution(LinearOperator):
+class Convolution(Blur):
     """Convolution of an object with a PSF, recorded by a camera of shape `range`.
 
     Made by `Convolution.from_psf`. One OTF is stored; the adjoint uses its conjugate.
@@ -103,76 +98,19 @@ class Convolution(LinearOperator):
         transfer = transfer_function(kernel, self.grid).conj()
         return dataclasses.replace(self, transfer=transfer).T
 
-    def __call__(self, x: ArrayLike) -> jax.Array:
-        """Blur the object `x`, of shape `domain`, and record it."""
-        x = as_argument(x, self.domain, "Convolution")
-        return self._crop(filter_real(self._pad(x), self.transfer))
-
-    def adjoint(self, y: ArrayLike) -> jax.Array:
-        """Correlate the image `y`, of shape `range`, with the PSF."""
-        y = as_argument(y, self.range, "Convolution.adjoint")
-        padded = filter_real(self._embed(y), self.transfer.conj())
-        if self.boundary not in PAD_MODES:
-            return padded
-        x = jax.ShapeDtypeStruct(self.domain, padded.dtype)
-        return jax.linear_transpose(self._pad, x)(padded)[0]
-
     def sensitivity(self, dtype: Any = float) -> jax.Array:
         """Share of each object voxel's light that the camera records."""
         if self.boundary == "periodic":
             return self._gain.astype(dtype)
         return super().sensitivity(dtype)
 
-    def lift(self, y: jax.Array) -> jax.Array:
-        """The image itself, with its outermost voxels repeated beyond the field."""
-        if self.boundary == "extend":
-            y = jnp.pad(y, self._margins, mode="edge")
-        return y / self._gain
+    def _blur(self, x: jax.Array) -> jax.Array:
+        return filter_real(x, self.transfer)
 
-    def image_region(self, x: jax.Array) -> jax.Array:
-        """The part of an object, on `domain`, that lies inside the field of view."""
-        return self._crop(x) if self.boundary == "extend" else x
+    def _correlate(self, y: jax.Array) -> jax.Array:
+        return filter_real(y, self.transfer.conj())
 
     @property
     def _gain(self) -> jax.Array:
         """Sum of the PSF."""
         return self.transfer.real.ravel()[0]
-
-    @property
-    def _margins(self) -> list[tuple[int, int]]:
-        """Voxels between image and grid, before and after: half on either side."""
-        gaps = [g - n for g, n in zip(self.grid, self.range, strict=True)]
-        return [(gap // 2, gap - gap // 2) for gap in gaps]
-
-    def _pad(self, x: jax.Array) -> jax.Array:
-        mode = PAD_MODES.get(self.boundary)
-        return x if mode is None else jnp.pad(x, self._margins, mode=mode)
-
-    def _crop(self, x: jax.Array) -> jax.Array:
-        if self.grid == self.range:
-            return x
-        slices = zip(self._margins, self.range, strict=True)
-        return x[tuple(slice(before, before + n) for (before, _), n in slices)]
-
-    def _embed(self, y: jax.Array) -> jax.Array:
-        return y if self.grid == self.range else jnp.pad(y, self._margins)
-
-
-def transform_grid(psf_shape: Shape, shape: Shape, boundary: str) -> Shape:
-    """Of fast sizes that hold the image and the PSF's reach around it."""
-    if boundary == "periodic":
-        return shape
-    sizes = zip(shape, psf_shape, strict=True)
-    return tuple(next_fast_len(n + 2 * (m // 2)) for n, m in sizes)
-
-
-def crop_to_reach(kernel: jax.Array, shape: Shape, boundary: str) -> jax.Array:
-    """Drop kernel voxels too far from the centre to connect object and image."""
-    if boundary == "periodic":
-        return kernel
-    slices = []
-    for size, n in zip(kernel.shape, shape, strict=True):
-        keep = min(size, 2 * n - 1)
-        start = size // 2 - keep // 2
-        slices.append(slice(start, start + keep))
-    return kernel[tuple(slices)]

@@ -21,7 +21,8 @@ from ..fourier import (
     zero_frequency,
 )
 from ._base import LinearOperator, Shape, as_argument
-from ._convolution import PAD_MODES, Convolution, crop_to_reach, transform_grid
+from ._blur import PAD_MODES, crop_to_reach, transform_grid
+from ._convolution import Convolution
 
 
 def z_mesh(devices: Sequence[Any] | None = None) -> Mesh:

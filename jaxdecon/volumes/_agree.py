@@ -12,7 +12,8 @@ from .._core._sum import total
 from ..deconvolution import estimate_background
 from ..deconvolution._scheme import with_estimate
 from ._blocks import Block, BlockGrid, Shape
-from ._deconvolve_blocks import Deconvolve, Method, Optics, block_problem
+from ._deconvolve_blocks import Deconvolve, Method, block_problem
+from ._deconvolve_optics import Optics
 from ._programs import program
 from ._source import Source
 
@@ -51,11 +52,12 @@ def agreed(operation: Deconvolve, grid: BlockGrid, *, restore_flux: bool) -> Dec
             level = mean_signal(operation.source, channel, float(one.background))
             one = dataclasses.replace(one, mean=np.float32(level))
         if (restore_flux and one.kernel is not None) or operation.method.accelerated:
-            images = _bright(operation, grid, channel)
+            blocks = _bright(operation, grid, channel)
+            images = [operation.read(block) for block in blocks]
             if restore_flux and one.kernel is not None:
-                one = with_scales(one, images, operation.method)
+                one = with_scales(one, blocks, images, operation.method)
             if operation.method.accelerated:
-                one = with_momenta(one, images, operation.method)
+                one = with_momenta(one, blocks, images, operation.method)
         optics.append(one)
     return dataclasses.replace(operation, optics=tuple(optics))
 
@@ -67,15 +69,18 @@ def mean_signal(source: Source, channel: int, background: float) -> float:
     return float(np.mean([np.maximum(p - background, 0.0).mean() for p in parts]))
 
 
-def with_scales(optics: Optics, images: Sequence[Any], method: Method) -> Optics:
-    """Optics with the scales that keep the light of some images taken together."""
+def with_scales(
+    optics: Optics, blocks: Sequence[Block], images: Sequence[Any], method: Method
+) -> Optics:
+    """Optics with the scales that keep the light of some blocks taken together."""
     plain = dataclasses.replace(method, accelerated=False)
-    states = [program(begin, i, optics, method=plain)(i, optics) for i in images]
+    parts = [(i, optics.at(b)) for i, b in zip(images, blocks, strict=True)]
+    states = [program(begin, *part, method=plain)(*part) for part in parts]
     scales: list[float] = []
     for _ in range(method.iterations):
         found = [
-            program(advance, i, optics, state, method=plain)(i, optics, state)
-            for i, state in zip(images, states, strict=True)
+            program(advance, *part, state, method=plain)(*part, state)
+            for part, state in zip(parts, states, strict=True)
         ]
         recorded, predicted = np.sum([light for _, light in found], 0)
         usable = recorded > 0 and predicted > 0
@@ -85,9 +90,12 @@ def with_scales(optics: Optics, images: Sequence[Any], method: Method) -> Optics
     return dataclasses.replace(optics, scales=np.array(scales, np.float32))
 
 
-def with_momenta(optics: Optics, images: Sequence[Any], method: Method) -> Optics:
-    """Optics with the mean of the momenta that some images find for themselves."""
-    found = [program(momenta, i, optics, method=method)(i, optics) for i in images]
+def with_momenta(
+    optics: Optics, blocks: Sequence[Block], images: Sequence[Any], method: Method
+) -> Optics:
+    """Optics with the mean of the momenta that some blocks find for themselves."""
+    parts = [(i, optics.at(b)) for i, b in zip(images, blocks, strict=True)]
+    found = [program(momenta, *part, method=method)(*part) for part in parts]
     return dataclasses.replace(optics, momenta=np.mean(found, 0, dtype=np.float32))
 
 
@@ -116,11 +124,11 @@ def momenta(image: jax.Array, optics: Optics, *, method: Method) -> jax.Array:
     return jax.lax.scan(step, scheme.init(problem), length=method.iterations)[1]
 
 
-def _bright(operation: Deconvolve, grid: BlockGrid, channel: int) -> list[np.ndarray]:
-    """The images of the brightest blocks of a channel, among some."""
+def _bright(operation: Deconvolve, grid: BlockGrid, channel: int) -> list[Block]:
+    """The brightest blocks of a channel, among some."""
     blocks = spread_blocks(grid, first_index(operation.source, channel))
     blocks.sort(key=lambda b: -float(_centre(operation.source, b).mean()))
-    return [operation.read(b) for b in blocks[:SAMPLED]]
+    return blocks[:SAMPLED]
 
 
 def spread_blocks(grid: BlockGrid, index: Shape) -> list[Block]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Unpack
 
+import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -11,9 +12,14 @@ from ..deconvolution import Likelihood, Poisson, Prior
 from ..deconvolution._compose import STARTS
 from ..deconvolution._inputs import back_projection_kernel, warn_about_psf
 from ..deconvolution._priors import check_prior
+from ..deconvolution._varying import back_projection_field, check_blur
 from ..operators import BOUNDARIES
+from ..operators._varying_parts import parts_of
+from ..psf import PSFField
 from ._agree import agreed, sample_backgrounds
-from ._deconvolve_blocks import Deconvolve, Method, Optics, digest
+from ._blocks import Shape
+from ._deconvolve_blocks import Deconvolve, Method, digest
+from ._deconvolve_optics import Optics
 from ._halo import Halo, deconvolution_halo
 from ._how import How, Options
 from ._outcome import Run
@@ -26,12 +32,12 @@ from ._targets import make_target, target_path
 def deconvolve(
     source: Any,
     target: Any,
-    psf: ArrayLike | Sequence[ArrayLike],
+    psf: ArrayLike | PSFField | Sequence[ArrayLike | PSFField],
     *,
     iterations: int,
     halo: Halo = "auto",
     skip_below: float | None = None,
-    back_projector: str | ArrayLike = "matched",
+    back_projector: str | ArrayLike | PSFField = "matched",
     background: str | float | Sequence[float] = 0.0,
     boundary: str = "extend",
     init: str = "image",
@@ -60,7 +66,9 @@ def deconvolve(
             (y, x), with channels and time points before.
         target: a path that ends in .ome.zarr (or .zarr), or a Zarr array of the
             source's shape, which is written to in place.
-        psf: centred on n // 2; divided by its sum. One for all channels, or a list.
+        psf: centred on n // 2; divided by its sum. One for all channels, or a list. Or
+            a `PSFField`, whose positions are voxels of the whole volume; it is taken
+            apart once, to 1 %, and every block sees it from where it lies.
         iterations: of every block, the same.
         halo: voxels around a block, one number or one per axis; "auto": two to six
             radii of the PSF, by the number of iterations; "exact": as far as anything
@@ -116,24 +124,26 @@ def deconvolve(
     check_prior(prior, ndim)
     given = [_psf(p, ndim) for p in _per_channel("psf", psf, opened)]
     kind = {"alpha": alpha, "beta": beta, "order": order, "resolution": resolution}
-    kernels = [back_projection_kernel(p, back_projector, **kind) for p in given]
-    psfs = [p / p.sum() for p in given]
+    kernels = [_kernel(p, back_projector, kind) for p in given]
+    psfs = [p if isinstance(p, PSFField) else p / p.sum() for p in given]
     levels = _backgrounds(background, opened)
     noise = Poisson() if likelihood is None else likelihood
     reach = np.max(
         [
-            deconvolution_halo(halo, p, k, iterations)
+            deconvolution_halo(halo, _envelope(p), _envelope(k), iterations)
             for p, k in zip(psfs, kernels, strict=True)
         ],
         0,
     )
+    where = (opened.shape, boundary)
+    blurs, backs = ([on_host(v, *where) for v in part] for part in (psfs, kernels))
     count = max(len(psfs), len(levels or psfs))
     operation = Deconvolve(
         source=opened,
         optics=tuple(
             Optics(
-                psf=np.asarray(psfs[i % len(psfs)]),
-                kernel=_array(kernels[i % len(kernels)]),
+                psf=blurs[i % len(blurs)],
+                kernel=backs[i % len(backs)],
                 background=np.float32(0 if levels is None else levels[i % len(levels)]),
                 likelihood=noise,
                 prior=prior,
@@ -179,13 +189,35 @@ def deconvolve(
     return run(job, options)
 
 
-def _psf(psf: ArrayLike, ndim: int) -> Any:
-    """A PSF of as many axes as the volume (which may be one plane)."""
+def _psf(psf: ArrayLike | PSFField, ndim: int) -> Any:
+    """A PSF of as many axes as the volume (which may be one plane), or a field."""
+    if isinstance(psf, PSFField):
+        return check_blur(psf, ndim, np.float32)
     psf = np.asarray(psf)
     psf = psf[None] if (psf.ndim, ndim) == (2, 3) else psf
     checked = check_psf("psf", psf, ndim).astype(np.float32)
     warn_about_psf(checked)
     return checked
+
+
+def _kernel(psf: Any, back_projector: Any, options: dict[str, Any]) -> Any:
+    if isinstance(psf, PSFField):
+        return back_projection_field(psf, back_projector, **options)
+    return back_projection_kernel(psf, back_projector, **options)
+
+
+def _envelope(kernel: Any) -> Any:
+    """The largest magnitude that any kernel of a field has at each voxel."""
+    if not isinstance(kernel, PSFField):
+        return kernel
+    return abs(np.asarray(kernel.psfs)).max(tuple(range(kernel.ndim)))
+
+
+def on_host(kernel: Any, shape: Shape, boundary: str) -> Any:
+    """Arrays that travel to other processes; a field is taken apart."""
+    if isinstance(kernel, PSFField):
+        kernel = parts_of(kernel, shape, boundary=boundary)
+    return jax.tree.map(np.asarray, kernel)
 
 
 def _per_channel(name: str, values: Any, source: Source) -> list[Any]:
@@ -209,7 +241,3 @@ def _backgrounds(background: Any, source: Source) -> tuple[float, ...] | None:
     if not all(np.isfinite(b) and b >= 0 for b in found):
         raise ValueError(f"`background` is {background}; zero or more is needed.")
     return tuple(found)
-
-
-def _array(kernel: Any) -> np.ndarray | None:
-    return None if kernel is None else np.asarray(kernel)

@@ -1,6 +1,7 @@
 """Richardson-Lucy as an operation on blocks."""
 
 import dataclasses
+import functools
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
@@ -11,12 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._core._pytree import pytree
-from ..deconvolution import Accelerated, Likelihood, Poisson, Problem, RichardsonLucy
+from ..deconvolution import Accelerated, Poisson, Problem, RichardsonLucy
 from ..deconvolution import memory_needed as model_of_memory
 from ..deconvolution._driver import estimate
 from ..deconvolution._scheme import Scheme, with_estimate
-from ..operators import Convolution
+from ..operators._varying import blur_by
+from ..operators._varying_parts import Parts
 from ._blocks import Block, Shape
+from ._deconvolve_optics import Optics
 from ._on_source import OnSource
 from ._programs import program, program_bytes
 
@@ -39,32 +42,6 @@ class Method:
     boundary: str = "extend"
     accelerated: bool = False
     start: str = "image"
-
-
-@pytree
-class Optics:
-    """What a channel is deconvolved with.
-
-    Attributes:
-        psf: with unit sum.
-        kernel: back projector with unit sum; None: matched.
-        background: in the image's units.
-        scales: factors on the estimate after every iteration; None: none.
-        mean: of the whole object, for a constant start and for penalties; None: each
-            block's own.
-        momenta: how far `Accelerated` extrapolates; None: each block finds its own.
-        likelihood: of the noise.
-        prior: penalty on the object; None: none.
-    """
-
-    psf: Any
-    kernel: Any = None
-    background: Any = 0.0
-    scales: Any = None
-    momenta: Any = None
-    mean: Any = None
-    likelihood: Likelihood = Poisson()
-    prior: Any = None
 
 
 @pytree
@@ -161,7 +138,7 @@ class Deconvolve(OnSource):
 
     def compute(self, block: Block, inputs: Any) -> jax.Array:
         """The deconvolved image in the block and its halo."""
-        optics = self.of_channel(block.index)
+        optics = self.of_channel(block.index).at(block)
         return program(deconvolve_block, inputs, optics, method=self.method)(
             inputs, optics
         )
@@ -220,13 +197,29 @@ class Deconvolve(OnSource):
             matched=self.optics[0].kernel is None,
             accelerated=self.method.accelerated,
         )
-        return device + itemsize * voxels, max(itemsize, 4) * voxels
+        device += self._weights(block) + itemsize * voxels
+        return device, max(itemsize, 4) * voxels
+
+    def _weights(self, block: Block) -> int:
+        """Bytes of what a field has more than one PSF."""
+        found = 0
+        for part in (self.optics[0].psf, self.optics[0].kernel):
+            if isinstance(part, Parts):
+                where = {"shape": block.read_shape, "boundary": self.method.boundary}
+                made = jax.eval_shape(functools.partial(blur_by, **where), part)
+                found += sum(
+                    leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(made)
+                )
+        return found
 
     def measured_memory(self, block: Block) -> int | None:
         """Bytes on the device that the compiled program of a block takes."""
         image = jax.ShapeDtypeStruct(block.read_shape, self.source.image.dtype)
         compiled = program(
-            deconvolve_block, image, self.of_channel(block.index), method=self.method
+            deconvolve_block,
+            image,
+            self.of_channel(block.index).at(block),
+            method=self.method,
         )
         return program_bytes(compiled)
 
@@ -243,7 +236,7 @@ def block_problem(
 ) -> tuple[Problem, Scheme]:
     """What is solved for one block, and how."""
     image = image.astype(jnp.float32)
-    operator = Convolution.from_psf(optics.psf, image.shape, boundary=method.boundary)
+    operator = blur_by(optics.psf, image.shape, boundary=method.boundary)
     kernel, initial = optics.kernel, None
     if optics.mean is not None and method.start == "constant":
         initial = jnp.full(operator.domain, optics.mean, image.dtype)
