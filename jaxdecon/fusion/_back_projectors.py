@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from .._core._check import check_psf
+from ..deconvolution import back_projector
 from ..deconvolution._inputs import back_projection_kernel
 from ..fourier import filter_real, next_fast_len, transfer_function
 
@@ -29,9 +30,9 @@ def compound_back_projectors(psfs: Sequence[ArrayLike]) -> tuple[jax.Array, ...]
             orientation of the object's grid.
 
     Returns:
-        A kernel per view, with unit sum, not mirrored: as `back_projector` gives them
-        and `Convolution.back_projection` takes them. They have one shape, the smallest
-        that holds all PSFs; beyond each PSF its kernel is zero.
+        A kernel per view, with unit sum, as `back_projector` gives them and
+        `Convolution.back_projection` takes them. They have one shape, the smallest
+        that holds all PSFs; beyond each mirrored PSF its kernel is zero.
 
     Raises:
         ValueError: fewer than two PSFs, or unusable ones.
@@ -62,12 +63,12 @@ def _compound(psfs: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
     for v, psf in enumerate(psfs):
         kernel = psf
         for w, transfer in enumerate(transfers):
-            if w != v:  # mirrored as a whole: P_v x P_w* x P_w
+            if w != v:  # the mirror image of the whole: P_v x P_w* x P_w
                 padded = jnp.zeros(grid, psf.dtype)
                 placed = padded.at[tuple(slice(n) for n in shape)].set(psf)
                 seen = filter_real(placed, abs(transfer) ** 2 + 0j)
                 kernel = kernel * seen[tuple(slice(n) for n in shape)]
-        kernel = jnp.maximum(kernel, 0)  # of rounding
+        kernel = jnp.maximum(jnp.flip(kernel), 0)  # negative by rounding
         kernels.append(kernel / kernel.sum())
     return tuple(kernels)
 
@@ -108,6 +109,5 @@ def back_projection_kernels(
     kernels = [back_projection_kernel(psf, kind, **options) for psf, kind in pairs]
     if all(kernel is None for kernel in kernels):
         return None
-    # The kernel of the adjoint is the PSF itself.
     pairs = zip(kernels, psfs, strict=True)
-    return tuple(psf / psf.sum() if k is None else k for k, psf in pairs)
+    return tuple(back_projector(p, "matched") if k is None else k for k, p in pairs)
