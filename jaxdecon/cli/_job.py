@@ -43,7 +43,8 @@ class Job:
             path: of the image; None if it is made of several.
             resized: whether the user corrected the voxel size in the file.
         """
-        self.image, self.source, self.settings = image, source, settings
+        self.image, self.settings = image, settings
+        self.source: Any = source
         self.name, self.path, self.resized = name, path, resized
         self.dtype, self.scale, self.figure = dtype, scale, figure
         self.shape, self._done = image.shape, 0
@@ -127,6 +128,11 @@ class Job:
         volume = self.image.volume(index)
         return volume.squeeze(0) if self.is_plane else volume
 
+    def first_volume(self, channel: int) -> np.ndarray:
+        """The first volume of a channel."""
+        axes = self.image.axes[: len(self._leading)]
+        return self._volume(tuple(channel if axis == "c" else 0 for axis in axes))
+
     def _channel(self, index: tuple[int, ...]) -> int:
         return dict(zip(self.image.axes, index, strict=False)).get("c", 0)
 
@@ -176,6 +182,9 @@ def save_figure(path, shown, voxel_size) -> None:
     volume, result, psf = shown
     from .. import report
     from ..io import atomic_target
+    from ..psf import PSFField
+
+    psf = np.asarray(psf.mean) if isinstance(psf, PSFField) else psf
 
     figure = report.deconvolution_figure(
         {"raw": volume, "deconvolved": np.asarray(result.value)},

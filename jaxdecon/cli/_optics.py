@@ -67,6 +67,7 @@ class PsfSource:
         background: float | None = None,
         file_voxel_size: Sequence[float] | None = None,
         files_name: str = "--psf",
+        check: bool = True,
     ):
         """Refuse what cannot work; nothing is read or computed yet.
 
@@ -77,12 +78,14 @@ class PsfSource:
             background: of measured PSFs; None: found in them.
             file_voxel_size: that of the files, µm, if they do not say or are wrong.
             files_name: what the user calls the files.
+            check: whether the optics have to be there, and complete.
         """
         check_share("--psf-energy", energy)
         self.files, self.optics, self.energy = files or [], optics, energy
         self.background, self.file_voxel_size = background, file_voxel_size
         self._files_name, self._made = files_name, {}
-        self._check()
+        if check:
+            self._check()
 
     def _check(self) -> None:
         if not self.files:

@@ -67,6 +67,23 @@ def make_psf(optics: Optics, shape: Sequence[int], voxel_size: Sequence[float]) 
         return model_of(optics).make(optics, size, voxel_size)
 
 
+def psf_at_depth(
+    optics: Optics, shape: Sequence[int], voxel_size: Sequence[float], depth: Any
+) -> Any:
+    """The PSF of one channel on a grid, for a point below the coverslip.
+
+    Args:
+        optics: checked, of one channel, widefield or gibson-lanni.
+        shape: of the PSF.
+        voxel_size: µm.
+        depth: µm; may be traced.
+    """
+    layered = dataclasses.replace(optics, model="gibson-lanni", depth=depth)
+    with warnings.catch_warnings():  # said when the PSF on the coverslip was made
+        warnings.simplefilter("ignore")
+        return _gibson_lanni(layered, tuple(shape), voxel_size)
+
+
 def model_name(optics: Optics) -> str:
     """The model that is meant."""
     return optics.model or "widefield"

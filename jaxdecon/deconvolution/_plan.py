@@ -9,14 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from .._core._check import check_choice, check_image, check_psf
-from ..operators import BOUNDARIES, Convolution
+from .._core._check import check_choice, check_image
+from ..operators import BOUNDARIES
+from ..operators._varying import blur_by
+from ..psf import PSFField
 from ._driver import deconvolve
 from ._evidence import Evidence, examine
 from ._inputs import warn_about_psf
 from ._light import Light, measure_light, with_background
 from ._result import Result
 from ._trials import Trial, candidates, rehearse
+from ._varying import check_blur, taken_apart
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,7 +71,7 @@ class Plan:
     def run(
         self,
         image: ArrayLike,
-        psf: ArrayLike,
+        psf: ArrayLike | PSFField,
         *,
         progress: Callable[[int], None] | None = None,
     ) -> Result:
@@ -76,7 +79,7 @@ class Plan:
 
         Args:
             image: that of the plan, or one like it (another time point or block).
-            psf: that of the plan.
+            psf: that of the plan; or a field, of whose mean the plan may be.
             progress: as for `deconvolve`.
 
         Returns:
@@ -87,10 +90,10 @@ class Plan:
             ValueError: as `richardson_lucy`.
         """
         image = check_image("image", image)
-        psf = check_psf("psf", psf, image.ndim).astype(image.dtype)
-        operator = Convolution.from_psf(
-            psf / psf.sum(), image.shape, boundary=self.boundary
-        )
+        psf = check_blur(psf, image.ndim, image.dtype)
+        blur = psf if isinstance(psf, PSFField) else psf / psf.sum()
+        blur = taken_apart(blur, image.shape, self.boundary)
+        operator = blur_by(blur, image.shape, boundary=self.boundary)
         photons = jnp.maximum((image - self.offset) / self.gain, 0)
         result = deconvolve(
             photons.astype(image.dtype),
@@ -105,7 +108,7 @@ class Plan:
 
 def plan(
     image: ArrayLike,
-    psf: ArrayLike,
+    psf: ArrayLike | PSFField,
     *,
     gain: float | None = None,
     offset: float | None = None,
@@ -133,7 +136,7 @@ def plan(
 
     Args:
         image: (z, y, x) or (y, x), non-negative, in the camera's units or in photons.
-        psf: centred on n // 2.
+        psf: centred on n // 2. Of a field, the mean is looked at and rehearsed with.
         gain: units per photon; None: measured.
         offset: units without light; None: 0 if the gain is given, else measured. With
             a given gain, read noise that is seen in the dim parts lowers it by its
@@ -170,7 +173,8 @@ def plan(
         al., J. Opt. Soc. Am. A 12, 272 (1995), doi:10.1364/JOSAA.12.000272.
     """
     image = check_image("image", image)
-    psf = check_psf("psf", psf, image.ndim).astype(image.dtype)
+    blur = check_blur(psf, image.ndim, image.dtype)
+    psf = jnp.asarray(blur.mean if isinstance(blur, PSFField) else blur)
     check_choice("boundary", boundary, BOUNDARIES)
     if not 0 <= within < 1:
         raise ValueError(f"`within` is {within}; a number from 0 to below 1 is needed.")

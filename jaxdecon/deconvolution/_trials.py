@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from .._core._pytree import pytree, static
 from .._core._sum import total
-from ..operators import Convolution
+from ..operators import Convolution, VaryingConvolution
 from ._comparison import OMW_ALPHA
 from ._compose import richardson_lucy_scheme
 from ._driver import run
@@ -44,8 +44,8 @@ class Trial:
     iterations: int = 0
     error: float = math.nan
 
-    def scheme(self, operator: Convolution, psf: Any) -> Scheme:
-        """The scheme for an operator and its PSF."""
+    def scheme(self, operator: Convolution | VaryingConvolution, psf: Any) -> Scheme:
+        """The scheme for an operator and its PSF, or field."""
         return richardson_lucy_scheme(
             operator,
             psf,
