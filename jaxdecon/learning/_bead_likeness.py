@@ -11,6 +11,9 @@ LEAST_BEADS = 5
 """Beads from which their likeness says something."""
 MOST_SCATTER, LEAST_CORRELATION = 0.25, 0.97
 """Between a bead and the mean, noise aside: how beads of one size are alike."""
+MOST_DIFFERENT = 0.12
+"""Median difference of the widths of neighbouring beads, as a share. Neighbours, since
+PSFs may change over the field."""
 LEAST_SHARE = 0.5
 """Of the spots that are alone and whole, so many must be alike: in an image of other
 things some spots are, by chance."""
@@ -75,11 +78,26 @@ def _faults(distilled: DistilledPSF, count: int, modelled: Any):
             f"they differ too much for beads (correlation with the mean "
             f"{np.median(correlations):.3f})"
         )
+    different = _difference_of_neighbours(distilled)
+    if different > MOST_DIFFERENT:
+        yield f"the widths of neighbours differ by {different:.0%}"
     if modelled is not None:
         expected = np.asarray(fwhm(modelled))
         ratio = distilled.fwhm / expected
         if (ratio < NARROWEST).any() or (ratio > WIDEST).any():
             yield f"the optics give {_join(expected)} voxels"
+
+
+def _difference_of_neighbours(distilled: DistilledPSF) -> float:
+    """Between the widths of a bead and of the nearest other one, along any axis."""
+    beads = distilled.beads[0]
+    places, widths = beads.positions[beads.good], beads.widths[beads.good]
+    if len(places) < 2:
+        return 0.0
+    distance = np.linalg.norm(places[:, None] - places[None], axis=-1)
+    np.fill_diagonal(distance, np.inf)
+    change = abs(np.log(widths / widths[distance.argmin(1)]))
+    return float(np.nanmedian(change, axis=0).max())
 
 
 def _whole(distilled: DistilledPSF) -> int:

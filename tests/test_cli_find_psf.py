@@ -1,0 +1,75 @@
+"""`jaxdecon deconvolve` without a PSF: it is looked for."""
+
+import numpy as np
+import pytest
+
+import jaxdecon as jd
+from jaxdecon.__main__ import main
+
+from ._beads import gaussian_beads, places_in_plane
+
+SHAPE, WIDTHS, SIZE = (24, 64, 64), (5.0, 3.0, 3.0), (0.3, 0.1, 0.1)
+
+
+@pytest.fixture(autouse=True)
+def quiet_cache(monkeypatch, tmp_path_factory):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="module")
+def spots():
+    """Beads of one width, and spots of many."""
+    across = places_in_plane(SHAPE, 15)
+    positions = np.column_stack([np.full(len(across), 12.0), across])
+    widths = np.random.default_rng(1).uniform(0.7, 1.6, (len(across), 1)) * WIDTHS
+    heights = np.full(len(across), 600.0)
+    return {
+        "beads": gaussian_beads(SHAPE, positions, WIDTHS, heights, background=10.0),
+        "spots": gaussian_beads(SHAPE, positions, widths, heights, background=10.0),
+    }
+
+
+def write(folder, data, optics):
+    image = jd.io.Image(
+        data=data.astype(np.uint16), axes="zyx", voxel_size=SIZE, metadata=optics
+    )
+    jd.io.write(folder / "image.ome.zarr", image)
+
+
+def run(folder, *options):
+    names = [folder / "image.ome.zarr", "-o", folder / "out.npy"]
+    return main([str(p) for p in ("deconvolve", *names, *options)])
+
+
+def test_beads_are_taken(spots, tmp_path, capsys):
+    write(tmp_path, spots["beads"], {})
+    assert run(tmp_path, "--estimate-psf") == 0
+    assert "psf: psf        distilled from 16 beads" in capsys.readouterr().out
+    assert np.load(tmp_path / "out.npy").max() > spots["beads"].max()
+
+
+def test_else_the_optics_in_the_file(spots, tmp_path, capsys):
+    optics = {"na": 0.9, "index": 1.333, "channels": [{"wavelength": 0.52}]}
+    write(tmp_path, spots["spots"], {"optics": optics})
+    assert run(tmp_path, "--estimate-psf", "-n", 1) == 0
+    text = capsys.readouterr().out
+    assert "optics are widefield (na 0.9, wavelength 0.52, index 1.333)" in text
+    assert "beads      " in text
+    assert "the model's, with its parameters as they are" in text
+
+
+def test_else_it_says_what_is_missing(spots, tmp_path, capsys):
+    write(tmp_path, spots["spots"], {"optics": {"na": 0.9}})
+    assert run(tmp_path, "--auto") == 2
+    said = capsys.readouterr().err
+    assert "no PSF was found" in said
+    assert "--psf FILE, or the optics" in said
+    assert not (tmp_path / "out.npy").exists()
+
+
+def test_a_psf_that_is_given_is_not_looked_for(spots, tmp_path, capsys):
+    write(tmp_path, spots["beads"], {})
+    np.save(tmp_path / "psf.npy", np.asarray(jd.psf.gaussian((9, 9, 9), WIDTHS)))
+    options = ("--psf", tmp_path / "psf.npy", "--estimate-psf")
+    assert run(tmp_path, *options) == 2
+    assert "--estimate-psf is for images without --psf" in capsys.readouterr().err
