@@ -84,6 +84,47 @@ def direct_sum(x, shape, psf, column, angle, turned):
     return np.stack(planes)
 
 
+def published_sum(x, shape, psf, column):
+    """The published formula: E(u, v) = (w0 / w)^2 exp(-2 v^2 / w^2), direct and turned.
+
+    With w0 = FWHM / sqrt(2 ln 2), w = w0 sqrt(1 + (u / z_R)^2), u along and v across.
+    """
+    start = [(d - n) // 2 for d, n in zip(x.shape, shape, strict=True)]
+    z, column_x = (np.arange(x.shape[a]) - start[a] for a in (0, 2))
+    z, column_x = z[:, None].astype(float), column_x[None].astype(float)
+    w0 = SHEET["fwhm"] / np.sqrt(2 * np.log(2))
+
+    def beam(along, across):
+        w = w0 * np.sqrt(1 + (along / SHEET["rayleigh"]) ** 2)
+        return (w0 / w) ** 2 * np.exp(-2 * across**2 / w**2)
+
+    centre = [s + m // 2 for s, m in zip(start, psf.shape, strict=True)]
+    planes = []
+    for camera in range(shape[0]):
+        light = beam(column_x - SHEET["focus"], z - camera)
+        light = light + beam(column - z - SHEET["focus"], column_x - column + camera)
+        seen = scipy.signal.convolve(x * light[:, None], psf, method="direct")
+        plane = seen[centre[0] + camera]
+        planes.append(plane[centre[1] :][: shape[1], centre[2] :][:, : shape[2]])
+    return np.stack(planes)
+
+
+def test_the_published_model_is_one_of_them():
+    with x64():
+        both = LightSheet.reflective_dispim(
+            (LENS, OTHER_LENS),
+            SHAPE,
+            **SHEET,
+            mirror=8,
+            mirror_image=False,
+            divergence="beam",
+            accuracy=1e-5,
+        )
+        x = RNG.random(both.domain)
+        expected = published_sum(x, SHAPE, LENS, 8)
+        assert relative(apply(both.operators[0], x), expected) < 1e-5
+
+
 apply = jax.jit(lambda operator, x: operator(x))
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -52,7 +52,7 @@ class LightSheet(LinearOperator):
     Attributes:
         parts: the direct and the reflected sheet, operators from what is seen of the
             object to the image.
-        mirror: from the object to what is seen of it; None without a mirror.
+        mirror: from the object to what is seen of it; None where they are the same.
         domain: shape of the object, larger than the image by the PSF.
         range: shape of the image.
         turned: the camera looks along the object's x axis: z and x change roles.
@@ -82,6 +82,7 @@ class LightSheet(LinearOperator):
         fwhm: ArrayLike,
         rayleigh: ArrayLike | None = None,
         focus: ArrayLike | None = None,
+        divergence: Literal["sheet", "beam"] = "sheet",
         accuracy: float = 1e-3,
         terms: int | None = None,
         exact: bool = False,
@@ -95,6 +96,9 @@ class LightSheet(LinearOperator):
             rayleigh: Rayleigh range, voxels: where it is sqrt(2) times as thick; None:
                 equally thick everywhere.
             focus: column x of the focus, voxels; None: the middle of the image.
+            divergence: how light fades away from the focus. "sheet": as the sheet gets
+                thicker, so that none is lost; "beam": with the square of that, as in
+                the middle of a Gaussian beam and in the published program.
             accuracy: share of the light that the fast form may misplace.
             terms: separable terms; None: as many as `accuracy` needs. Must be given
                 where thickness, Rayleigh range or focus are traced: those of an
@@ -120,7 +124,7 @@ class LightSheet(LinearOperator):
             ((16, 12, 20), 3)
         """
         psf, shape = check_stack(psf, shape)
-        sheet = check_sheet(fwhm, rayleigh, focus, shape)
+        sheet = check_sheet(fwhm, rayleigh, focus, shape, divergence)
         domain = transform_grid(psf.shape, shape, "extend")
         options = {"accuracy": accuracy, "terms": terms, "exact": exact}
         return cls._build(psf, shape, domain, sheet, None, **options)
@@ -136,6 +140,8 @@ class LightSheet(LinearOperator):
         rayleigh: ArrayLike | Sequence[ArrayLike] | None = None,
         focus: ArrayLike | Sequence[ArrayLike] | None = None,
         reflectivity: ArrayLike = 1.0,
+        mirror_image: bool = True,
+        divergence: Literal["sheet", "beam"] = "sheet",
         accuracy: float = 1e-3,
         terms: int | None = None,
         support: int | None = None,
@@ -167,6 +173,10 @@ class LightSheet(LinearOperator):
             focus: where the sheet is thinnest, voxels along its way; None: the middle
                 of the image.
             reflectivity: share of the light that the mirror gives back.
+            mirror_image: whether the sample's mirror image follows from the sample.
+                False: the object goes on behind the mirror, and what is seen there is
+                found like the rest, as in the published program.
+            divergence: as for `from_psf`.
             accuracy: share of the light that the fast form may misplace.
             terms: separable terms; None: as many as `accuracy` needs.
             support: voxels from the middle of the reflected sheet to its end; None: as
@@ -198,8 +208,9 @@ class LightSheet(LinearOperator):
                     psf,
                     own_shape,
                     domain[::-1] if index else domain,
-                    check_sheet(thickness, length, middle, own_shape),
+                    check_sheet(thickness, length, middle, own_shape, divergence),
                     check_angle(mirror, reflectivity, math.pi / 4),
+                    mirror_image=mirror_image,
                     accuracy=accuracy,
                     terms=terms,
                     support=support,
@@ -221,6 +232,8 @@ class LightSheet(LinearOperator):
         rayleigh: ArrayLike | None = None,
         focus: ArrayLike | None = None,
         reflectivity: ArrayLike = 1.0,
+        mirror_image: bool = True,
+        divergence: Literal["sheet", "beam"] = "sheet",
         accuracy: float = 1e-3,
         terms: int | None = None,
         support: int | None = None,
@@ -250,6 +263,8 @@ class LightSheet(LinearOperator):
             rayleigh: Rayleigh range, voxels; None: infinite.
             focus: column x of the focus, voxels; None: the middle of the image.
             reflectivity: share of the light that the mirror gives back.
+            mirror_image: as for `reflective_dispim`.
+            divergence: as for `from_psf`.
             accuracy: share of the light that the fast form may misplace.
             terms: as for `reflective_dispim`.
             support: as for `reflective_dispim`.
@@ -263,8 +278,9 @@ class LightSheet(LinearOperator):
             psf,
             shape,
             transform_grid(psf.shape, shape, "extend"),
-            check_sheet(fwhm, rayleigh, focus, shape),
+            check_sheet(fwhm, rayleigh, focus, shape, divergence),
             check_angle(mirror, reflectivity, angle),
+            mirror_image=mirror_image,
             accuracy=accuracy,
             terms=terms,
             support=support,
@@ -281,6 +297,7 @@ class LightSheet(LinearOperator):
         plane: MirrorPlane | None,
         *,
         exact: bool,
+        mirror_image: bool = True,
         turned: bool = False,
         **choices: Any,
     ) -> "LightSheet":
@@ -299,7 +316,7 @@ class LightSheet(LinearOperator):
             )
         return cls(
             parts=parts,
-            mirror=None if plane is None else _mirror(plane, domain, start),
+            mirror=_mirror(plane, domain, start) if plane and mirror_image else None,
             domain=domain[::-1] if turned else domain,
             range=shape,
             turned=turned,

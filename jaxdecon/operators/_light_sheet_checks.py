@@ -10,6 +10,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from .._core._check import (
+    check_choice,
     check_count,
     check_positive,
     check_psf,
@@ -31,16 +32,24 @@ def check_stack(psf: ArrayLike, shape: Sequence[int]) -> tuple[jax.Array, Shape]
     return crop_to_reach(check_psf("psf", psf, 3), shape, "extend"), shape
 
 
-def check_sheet(fwhm: Any, rayleigh: Any, focus: Any, shape: Shape) -> Sheet:
+FADINGS = {"sheet": 0.5, "beam": 1.0}
+"""Powers of the narrowness with which light fades from the focus, by `divergence`."""
+
+
+def check_sheet(
+    fwhm: Any, rayleigh: Any, focus: Any, shape: Shape, divergence: str = "sheet"
+) -> Sheet:
     """A sheet, with defaults filled in."""
+    check_choice("divergence", divergence, tuple(FADINGS))
     check_positive("fwhm", fwhm)
     if rayleigh is not None:
         check_positive("rayleigh", rayleigh)
     focus = (shape[2] - 1) / 2 if focus is None else focus
     check_number("focus", focus)
     numbers = fwhm, math.inf if rayleigh is None else rayleigh, focus
+    thickness, length, middle = scalars(*numbers)
     return Sheet(
-        **dict(zip(("fwhm", "rayleigh", "focus"), scalars(*numbers), strict=True))
+        fwhm=thickness, rayleigh=length, focus=middle, fading=FADINGS[divergence]
     )
 
 

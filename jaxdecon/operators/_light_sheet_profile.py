@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._core._pytree import pytree
+from .._core._pytree import pytree, static
 
 HALF_MAXIMUM = 4 * math.log(2)
 MOST_TERMS = 12
@@ -19,17 +19,18 @@ QUANTILES = 101
 class Sheet:
     """A Gaussian sheet that travels along x and is thin across, in voxels::
 
-        light = sqrt(u) exp(-4 ln 2 u across^2 / fwhm^2)
+        light = u^fading exp(-4 ln 2 u across^2 / fwhm^2)
         u = 1 / (1 + (along - focus)^2 / rayleigh^2)
 
-    so that its thickness is fwhm / sqrt(u), and the light in a cross-section the same
-    everywhere.
+    so that its thickness is fwhm / sqrt(u), and, with a fading of 1/2, the light in a
+    cross-section the same everywhere.
 
     Attributes:
         fwhm: thickness at the focus, full width at half maximum.
         rayleigh: distance from the focus at which it is sqrt(2) times as thick;
             infinite for a sheet equally thick everywhere.
         focus: where on its way it is thinnest.
+        fading: 1/2 for a sheet, 1 for the middle of a beam.
 
     Methods take `xp=numpy` where everything is known beforehand.
     """
@@ -37,6 +38,7 @@ class Sheet:
     fwhm: jax.Array
     rayleigh: jax.Array
     focus: jax.Array
+    fading: float = static(default=0.5)
 
     def narrowness(self, along: Any) -> Any:
         """The u above: 1 at the focus, falling with distance from it."""
@@ -45,7 +47,7 @@ class Sheet:
     def light(self, across: Any, along: Any, xp: Any = jnp) -> Any:
         """Light at places across and along the sheet, 1 in the focus."""
         u = self.narrowness(along)
-        return xp.sqrt(u) * self.profile(across, u, xp)
+        return u**self.fading * self.profile(across, u, xp)
 
     def profile(self, across: Any, narrowness: Any, xp: Any = jnp) -> Any:
         """The Gaussian across the sheet, 1 in the middle, where u is known."""
@@ -72,7 +74,7 @@ class Sheet:
         for k in range(len(nodes)):
             others = [i for i in range(len(nodes)) if i != k]
             factors = [(place - at[i]) / (at[k] - at[i]) for i in others]
-            products.append(math.prod(factors, start=xp.sqrt(u)))
+            products.append(math.prod(factors, start=u**self.fading))
         return xp.stack(products)
 
 
