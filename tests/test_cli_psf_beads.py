@@ -96,7 +96,9 @@ def test_deconvolution_with_a_field(tmp_path, stack, beads_file, capsys):
     path, output = tmp_path / "field.npz", tmp_path / "sharp.npy"
     field = write_field(path, stack)
     how = ["--back-projector", "matched", "-n", 2, "--background", 100]
+    how += ["--figure", tmp_path / "pair.png"]
     assert run("deconvolve", beads_file, "--psf", path, "-o", output, *how) == 0
+    assert (tmp_path / "pair.png").exists()
     assert "1x1x2 PSFs of 7x7x7" in capsys.readouterr().out
     expected = jd.richardson_lucy(
         stack, field, iterations=2, background=100.0, restore_flux=True
@@ -106,6 +108,17 @@ def test_deconvolution_with_a_field(tmp_path, stack, beads_file, capsys):
         stack, field.mean, iterations=2, background=100.0, restore_flux=True
     )
     assert abs(np.load(output) - one).max() > 20
+
+
+def test_a_field_is_not_for_fusion(tmp_path, capsys):
+    (tmp_path / "field.npz").touch()
+    views = [tmp_path / "a.npy", tmp_path / "b.npy"]
+    for view in views:
+        np.save(view, np.ones((8, 9, 9), np.float32))
+    command = ["fuse", *views, "--psf", tmp_path / "field.npz"]
+    options = ["--voxel-size", "1,1,1", "-o", tmp_path / "out.ome.zarr"]
+    assert run(*command, *options) == 2
+    assert "for `jaxdecon deconvolve` only" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,10 @@ def psf_sources(psf, optics: Optics, energy: float, count: int) -> list[PsfSourc
         )
     share = max(len(files) // count, 1)
     parts = [files[i * share : (i + 1) * share] or files for i in range(count)]
-    return [PsfSource(files=part, optics=optics, energy=energy) for part in parts]
+    return [
+        PsfSource(files=part, optics=optics, energy=energy, fields=False)
+        for part in parts
+    ]
 
 
 def checked_poses(poses: str, refine: bool, smooth: float, watch: Path | None) -> str:

@@ -68,6 +68,7 @@ class PsfSource:
         file_voxel_size: Sequence[float] | None = None,
         files_name: str = "--psf",
         check: bool = True,
+        fields: bool = True,
     ):
         """Refuse what cannot work; nothing is read or computed yet.
 
@@ -79,6 +80,7 @@ class PsfSource:
             file_voxel_size: that of the files, µm, if they do not say or are wrong.
             files_name: what the user calls the files.
             check: whether the optics have to be there, and complete.
+            fields: whether a file may hold PSFs that change over the field of view.
         """
         check_share("--psf-energy", energy)
         self.files, self.optics, self.energy = files or [], optics, energy
@@ -86,6 +88,12 @@ class PsfSource:
         self._files_name, self._made = files_name, {}
         if check:
             self._check()
+        if not fields and any(is_field(file) for file in self.files):
+            raise ValueError(
+                f"{', '.join(self.files)}: PSFs that change over the field are for "
+                f"`jaxdecon deconvolve` only; give one PSF, e.g. of `jaxdecon psf "
+                f"BEADS --from-beads` without --grid."
+            )
 
     def _check(self) -> None:
         if not self.files:
