@@ -73,3 +73,22 @@ def test_a_psf_that_is_given_is_not_looked_for(spots, tmp_path, capsys):
     options = ("--psf", tmp_path / "psf.npy", "--estimate-psf")
     assert run(tmp_path, *options) == 2
     assert "--estimate-psf is for images without --psf" in capsys.readouterr().err
+
+
+def test_depths_have_psfs_of_their_own(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    data = rng.poisson(5, (9, 20, 20)) + 500 * (rng.random((9, 20, 20)) > 0.99)
+    write(tmp_path, data, {})
+    lens = ("--na", 1.3, "--wavelength", 0.52, "--index", 1.515)
+    model = (*lens, "--model", "gibson-lanni", "--depth", 1)
+    how = ("--back-projector", "matched", "-n", 2, "--background", 0)
+    assert run(tmp_path, *model, *how) == 0
+    assert "--through-depth gives every depth its own" in capsys.readouterr().out
+    one = np.load(tmp_path / "out.npy")
+    assert run(tmp_path, *model, *how, "--through-depth", "--overwrite") == 0
+    text = capsys.readouterr().out
+    assert "9 PSFs of" in text
+    assert "from 1 to 3.4 µm" in text
+    varying = np.load(tmp_path / "out.npy")
+    assert varying.sum() == pytest.approx(one.sum(), rel=0.05)
+    assert abs(varying - one)[-2:].max() > 0.02 * one.max()

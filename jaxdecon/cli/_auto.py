@@ -10,6 +10,8 @@ from ._solve import Settings, check_memory, tell
 def make_plan(volume, psf, settings: Settings, label: str) -> Any:
     """The `Plan` for a volume; `label` goes before what is said of it."""
     from ..deconvolution import plan
+    from ..learning import varying_worth
+    from ..psf import PSFField
 
     say(f"{label}planning")
     check_memory(volume.shape, psf.shape, **settings.memory_options)
@@ -24,6 +26,15 @@ def make_plan(volume, psf, settings: Settings, label: str) -> Any:
         )
     except ValueError as error:
         raise ValueError(f"{label}{error}") from error
+    if isinstance(psf, PSFField):
+        worth = varying_worth(
+            volume,
+            psf,
+            gain=made.gain,
+            offset=made.offset,
+            background=made.background,
+        )
+        say(f"{label}psf: {worth}")
     lines = made.explain() if settings.explain else f"auto: {made.summary}"
     for line in lines.splitlines():
         say(f"{label}{line}")

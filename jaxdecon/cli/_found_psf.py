@@ -74,7 +74,7 @@ class FoundPSFs:
         kept = np.asarray(psf.crop_to_energy(found.psf, self._energy))
         return kept / kept.sum()
 
-    def _light(self, volume: np.ndarray) -> dict[str, float]:
+    def _light(self, volume: np.ndarray) -> dict[str, Any]:
         """Gain, offset and background of a volume, as given or measured."""
         from ..deconvolution._light import measure_light
 

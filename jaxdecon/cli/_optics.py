@@ -10,7 +10,7 @@ import typer
 from .._core._check import check_share
 from ._inputs import is_there
 from ._psf_checks import check_optics
-from ._psf_fields import is_field, read_field
+from ._psf_fields import is_field, read_field, say_of_depth, through_depth
 from ._psf_models import describe, make_psf
 from ._psf_numbers import check_micrometres
 from ._psf_options import Optics, of_channel, option
@@ -88,6 +88,8 @@ class PsfSource:
         self._files_name, self._made = files_name, {}
         if check:
             self._check()
+        if not fields and optics.through_depth:
+            raise ValueError("--through-depth is for `jaxdecon deconvolve` only.")
         if not fields and any(is_field(file) for file in self.files):
             raise ValueError(
                 f"{', '.join(self.files)}: PSFs that change over the field are for "
@@ -149,7 +151,7 @@ class PsfSource:
             say(f"psf: {message}")
         return np.asarray(prepared.psf)
 
-    def _from_optics(self, optics: Optics, shape, voxel_size, say) -> np.ndarray:
+    def _from_optics(self, optics: Optics, shape, voxel_size, say) -> Any:
         from .. import psf
 
         if None in voxel_size:
@@ -157,6 +159,8 @@ class PsfSource:
                 f"the voxel size in the file is {voxel_size}, not complete; give "
                 f"--voxel-size z,y,x in µm, e.g. 0.3,0.1,0.1."
             )
+        if optics.through_depth:
+            return through_depth(optics, shape, voxel_size, self.energy, say)
         whole = np.asarray(make_psf(optics, shape, voxel_size))
         kept = np.asarray(psf.crop_to_energy(whole, self.energy))
         widths = ", ".join(f"{w:.2f}" for w in np.asarray(psf.fwhm(whole)))
@@ -164,6 +168,8 @@ class PsfSource:
         if kept.shape != whole.shape:
             cut = f" (cut from {_times(whole.shape)}, with {share_kept(whole, kept)})"
         say(f"psf: {describe(optics)}, {_times(kept.shape)}{cut}, FWHM {widths} voxels")
+        if optics.model == "gibson-lanni" and len(shape) == 3:
+            say_of_depth(optics, kept, shape[0] * voxel_size[0], voxel_size, say)
         return kept / kept.sum()
 
 

@@ -101,6 +101,7 @@ def psf(
         background=parse_background(background),
         file_voxel_size=given if measured else None,
         files_name="" if measured is None else measured,
+        fields=False,
     )
     size = given or ()
     if measured is not None:

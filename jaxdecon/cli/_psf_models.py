@@ -102,8 +102,10 @@ def describe(optics: Optics) -> str:
     parts = [model_name(optics)]
     for name in optics.given():
         value = getattr(optics, name)
-        if name in PUPIL:
-            parts += ["vectorial"] if value is True else value
+        if value is True:
+            parts.append(name.replace("_", " "))
+        elif name in PUPIL:
+            parts += value
         elif name not in ("model", "fwhm", *LENS):
             number = value[0] if isinstance(value, list) else value
             parts.append(f"{name.replace('_', ' ')} {number:g}")
@@ -233,7 +235,9 @@ MODELS = {
     "widefield": Model(LENS, PUPIL, _widefield),
     "confocal": Model(LENS, (*PUPIL, "excitation", "pinhole"), _confocal),
     "light-sheet": Model((*LENS, "sheet_fwhm"), (*PUPIL, "sheet_angle"), _light_sheet),
-    "gibson-lanni": Model((*LENS, "depth"), (*PUPIL, *LAYERS), _gibson_lanni),
+    "gibson-lanni": Model(
+        (*LENS, "depth"), (*PUPIL, *LAYERS, "through_depth"), _gibson_lanni
+    ),
     "gaussian": Model(("fwhm",), (), _gaussian),
 }
 

@@ -74,6 +74,14 @@ class Optics:
         float | None,
         _option("gibson-lanni: depth in the sample, below the coverslip, µm."),
     ] = None
+    through_depth: Annotated[
+        bool,
+        _option(
+            "gibson-lanni: a PSF for every depth of the stack, whose first plane is at "
+            "--depth.",
+            "--through-depth",
+        ),
+    ] = False
     sample_index: Annotated[
         float | None,
         _option("gibson-lanni: refractive index of the sample (default 1.33)."),
