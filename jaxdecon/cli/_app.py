@@ -16,6 +16,7 @@ from ._psf import psf
 from ._register import register
 from ._selftest import selftest
 from ._stitch import stitch
+from ._tune import tune
 
 app = typer.Typer(
     help="Deconvolve, register, fuse, stitch microscopy volumes, on CPU or GPU.",
@@ -24,7 +25,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (deconvolve, register, fuse, stitch, psf, demo, info, selftest):
+for command in (deconvolve, register, fuse, stitch, psf, tune, demo, info, selftest):
     app.command()(command)
 
 

@@ -8,6 +8,7 @@ import typer
 from ._blocks import BlockOptions
 from ._blocks_shown import has_journal
 from ._console import start_jax
+from ._found_psf import FoundPSFs, is_complete
 from ._inputs import (
     expand,
     parse_background,
@@ -16,6 +17,7 @@ from ._inputs import (
     with_voxel_size,
 )
 from ._job import Job
+from ._learned import Learned, is_file
 from ._optics import (
     PsfEnergy,
     PsfFiles,
@@ -88,20 +90,30 @@ def deconvolve(
         bool,
         typer.Option("--explain", help="--auto, with its evidence, trials and reason."),
     ] = False,
+    estimate_psf: Annotated[
+        bool,
+        typer.Option(
+            "--estimate-psf",
+            help="Find the PSF in the image: beads, the optics in its metadata, its "
+            "spherical aberration. With --auto this is done if no PSF is given.",
+        ),
+    ] = False,
     iterations: Annotated[
         int | None,
         typer.Option(
             "--iterations",
             "-n",
-            help=f"Default: {UNMATCHED_ITERATIONS}; matched: {MATCHED_ITERATIONS}. "
-            f"With --stop the most: {MOST_UNMATCHED}; matched: {MOST_MATCHED}.",
+            help=f"Default: {UNMATCHED_ITERATIONS}; matched: {MATCHED_ITERATIONS}; "
+            f"learned: those it was made for. With --stop the most: "
+            f"{MOST_UNMATCHED}; matched: {MOST_MATCHED}.",
         ),
     ] = None,
     back_projector: Annotated[
         str,
         typer.Option(
             help="wiener-butterworth, omw, wiener, butterworth, gaussian (1-3 "
-            "iterations) or matched (10-50).",
+            "iterations) or matched (10-50); or a file of `jaxdecon tune`: "
+            "learned.npz.",
         ),
     ] = "wiener-butterworth",
     accelerated: Annotated[
@@ -202,15 +214,20 @@ def deconvolve(
     if figure is not None:
         report.check_plots()
         io.check_target(Path(figure), overwrite=overwrite)
+    learned = _learned(context, back_projector)
+    count = _iterations(iterations, back_projector, learned, stop)
     settings = Settings(
         back_projector=back_projector,
-        iterations=_iterations(iterations, back_projector, stop),
+        learned=learned,
+        iterations=count,
         accelerated=accelerated,
         resolution=parse_resolution(resolution),
         alpha=alpha,
         background=parse_background(background),
         boundary=boundary,
-        keep="best" if keep_best or back_projector != "matched" else "last",
+        keep="best"
+        if keep_best or _may_leave(back_projector, learned, count)
+        else "last",
         restore_flux=restore_flux,
         start=start,  # pyright: ignore[reportArgumentType]  # checked there
         stop=stop,
@@ -219,7 +236,14 @@ def deconvolve(
         auto=auto,
         explain=explain,
     )
-    source = PsfSource(files=psf, optics=optics, energy=psf_energy)
+    finds = not psf and (estimate_psf or (auto and not is_complete(optics)))
+    if estimate_psf and optics.through_depth:
+        raise ValueError("--through-depth needs a known depth: no --estimate-psf.")
+    if estimate_psf and psf:
+        raise ValueError(
+            "--estimate-psf is for images without --psf: leave out either."
+        )
+    source = PsfSource(files=psf, optics=optics, energy=psf_energy, check=not finds)
     images = [io.read(file) for file in files]
     images = [io.stack_time(images)] if series else images
     in_blocks.share_devices()
@@ -237,12 +261,42 @@ def deconvolve(
             path=None if series else files[number],
             resized=given is not None,
         )
+        if finds:
+            job.source = FoundPSFs(job, optics, psf_energy)
         job.run(target, in_blocks, overwrite=overwrite)
 
 
-def _iterations(given: int | None, back_projector: str, stop: str | None) -> int:
+def _learned(context: typer.Context, back_projector: str) -> Learned | None:
+    """What is in a file of --back-projector; None for a kind."""
+    if not is_file(back_projector):
+        return None
+    given = [
+        option(name) for name in ("alpha", "resolution") if _is_given(context, name)
+    ]
+    if given:
+        raise ValueError(
+            f"{' and '.join(given)} cannot change the back projector in "
+            f"{back_projector}: leave out either."
+        )
+    return Learned(back_projector)
+
+
+def _may_leave(back_projector: str, learned: Learned | None, count: int) -> bool:
+    """Whether so many iterations may leave the data, so that the best are kept."""
+    if learned is not None:
+        return count > learned.iterations
+    return back_projector != "matched"
+
+
+def _iterations(
+    given: int | None, back_projector: str, learned: Learned | None, stop: str | None
+) -> int:
     if given is not None:
+        if learned is not None:
+            learned.say_iterations(given)
         return given
+    if learned is not None and stop is None:
+        return learned.iterations
     if back_projector == "matched":
         return MATCHED_ITERATIONS if stop is None else MOST_MATCHED
     return UNMATCHED_ITERATIONS if stop is None else MOST_UNMATCHED

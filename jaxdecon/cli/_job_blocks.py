@@ -133,7 +133,7 @@ def deconvolve_in_blocks(
     from .. import volumes
 
     psfs = [job.psf(channel) for channel in range(job.image.sizes.get("c", 1))]
-    how = _planned(job, options) if job.settings.auto else _given(job.settings)
+    how = _planned(job, options) if job.settings.auto else _given(job.settings, psfs)
     work: Callable[..., Any] = functools.partial(
         volumes.deconvolve,
         _source(job),
@@ -158,7 +158,7 @@ def _source(job: Any) -> Any:
     return path if plain and not job.resized else job.image
 
 
-def _given(settings: Settings) -> dict[str, Any]:
+def _given(settings: Settings, psfs: Sequence[Any]) -> dict[str, Any]:
     """Arguments of `volumes.deconvolve` for what the user said."""
     offset = 0.0 if settings.gain is None else settings.offset or 0.0
     background = "auto" if settings.background is None else settings.background
@@ -166,7 +166,7 @@ def _given(settings: Settings) -> dict[str, Any]:
         background = max(background, offset)
     return {
         "iterations": settings.iterations,
-        "back_projector": settings.back_projector,
+        "back_projector": settings.back_projection(*psfs),
         "accelerated": settings.accelerated,
         "resolution": settings.resolution,
         "alpha": settings.alpha,

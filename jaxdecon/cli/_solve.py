@@ -26,13 +26,16 @@ class Settings:
     offset: float | None = None
     auto: bool = False
     explain: bool = False
+    learned: Any = None
+    """A `Learned`, where --back-projector is a file."""
 
     def __post_init__(self) -> None:
         from .._core import _check as check
         from ..deconvolution import KINDS, STOPS
         from ..operators import BOUNDARIES
 
-        check.check_choice("--back-projector", self.back_projector, KINDS)
+        if self.learned is None:
+            check.check_choice("--back-projector", self.back_projector, KINDS)
         check.check_choice("--boundary", self.boundary, BOUNDARIES)
         check.check_count("--iterations", self.iterations, 1)
         check.check_choice("--start", self.start, ("image", "constant"))
@@ -41,6 +44,12 @@ class Settings:
             check.check_choice("--stop", self.stop, STOPS)
         if self.gain is not None:
             check.check_positive("--gain", self.gain)
+
+    def back_projection(self, *psfs: Any) -> Any:
+        """The kind of back projector, or the kernel from a file for these PSFs."""
+        return (
+            self.back_projector if self.learned is None else self.learned.kernel(*psfs)
+        )
 
     @property
     def memory_options(self) -> dict[str, Any]:
@@ -60,18 +69,17 @@ def deconvolve_volume(volume, psf, settings: Settings, progress, label: str) -> 
     """The `Result` for one volume; `label` goes before what is said of it."""
     from .. import deconvolution as decon
     from .._core._check import check_image
-    from ..operators import Convolution
 
     image = check_image("image", volume)
     background = _background(volume, settings, label)
     check_memory(volume.shape, psf.shape, **settings.memory_options)
     image, background = _as_counts(image, background, settings)
     _check_stop(image, settings)
-    operator = Convolution.from_psf(psf, image.shape, boundary=settings.boundary)
+    operator = _blur(psf, image.shape, settings.boundary)
     scheme = decon.richardson_lucy_scheme(
         operator,
         psf,
-        back_projector=settings.back_projector,
+        back_projector=settings.back_projection(psf),
         accelerated=settings.accelerated,
         restore_flux=settings.restore_flux,
         start=settings.start,
@@ -94,6 +102,16 @@ def deconvolve_volume(volume, psf, settings: Settings, progress, label: str) -> 
     if settings.gain is None:
         return result
     return dataclasses.replace(result, value=result.value * settings.gain)
+
+
+def _blur(psf: Any, shape, boundary: str) -> Any:
+    """Blur by a PSF, or by a field of them."""
+    from ..operators import Convolution, VaryingConvolution
+    from ..psf import PSFField
+
+    if isinstance(psf, PSFField):
+        return VaryingConvolution.from_field(psf, shape, boundary=boundary)
+    return Convolution.from_psf(psf, shape, boundary=boundary)
 
 
 def _background(volume, settings: Settings, label: str) -> float:

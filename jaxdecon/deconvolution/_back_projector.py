@@ -1,7 +1,7 @@
 """Back projectors: what may replace the flipped PSF inside Richardson-Lucy."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,8 @@ KINDS = (
 PUBLISHED_WIDTH = FWHM_PER_SIGMA / 2.3548
 """The published program rounds FWHM / sigma to 2.3548, which moves values by 2.5e-5."""
 RESOLUTIONS = ("fwhm", "fwhm/sqrt2")
+Gain = Callable[[jax.Array, jax.Array], jax.Array]
+"""From a profile of gains and a cut-off to the gain there."""
 
 
 def back_projector(
@@ -29,7 +31,8 @@ def back_projector(
     alpha: ArrayLike | None = 0.05,
     beta: ArrayLike | None = None,
     order: ArrayLike = 10,
-    resolution: str | Sequence[float] = "fwhm",
+    resolution: str | Sequence[float] | jax.Array = "fwhm",
+    interpolate: bool = False,
 ) -> jax.Array:
     """The back projector of a PSF, as a kernel of the PSF's shape with unit sum.
 
@@ -58,10 +61,13 @@ def back_projector(
         order: of the Butterworth filter (n in the paper).
         resolution: resolution limit, "fwhm", "fwhm/sqrt2" (for instant SIM), or voxels
             per axis.
+        interpolate: take gains at the cut-off between the frequencies of the PSF's
+            grid, instead of at the nearest one as the published program does. Then the
+            kernel is smooth in `resolution`, too.
 
     Returns:
         The kernel, which may have negative values; differentiable in `psf`, `alpha`,
-        `beta` and `order`.
+        `beta` and `order`, with `interpolate` also in a numeric `resolution`.
 
     Raises:
         ValueError: unusable PSF, unknown kind, parameters that are not positive, a
@@ -91,7 +97,8 @@ def back_projector(
     if kind == "omw":
         return _omw(psf, alpha)
     limit = _resolution(psf, kind, resolution)
-    return _build(psf, limit, alpha, beta, order, kind=kind)
+    how = {"kind": kind, "interpolate": bool(interpolate)}
+    return _build(psf, limit, alpha, beta, order, **how)
 
 
 @jax.jit
@@ -99,13 +106,14 @@ def _omw(psf, alpha) -> jax.Array:
     return _kernel(masked_wiener(psf, _otf(psf), alpha), psf.shape)
 
 
-@functools.partial(jax.jit, static_argnames="kind")
-def _build(psf, limit, alpha, beta, order, *, kind: str) -> jax.Array:
+@functools.partial(jax.jit, static_argnames=("kind", "interpolate"))
+def _build(psf, limit, alpha, beta, order, *, kind: str, interpolate: bool):
     if kind == "gaussian":
         return gaussian(psf.shape, limit * PUBLISHED_WIDTH).astype(psf.dtype)
     otf = _otf(psf)
     cutoff = 1 / limit
-    gain = _cutoff_gain(psf, cutoff)
+    at_cutoff = _between if interpolate else _nearest
+    gain = _cutoff_gain(psf, cutoff, at_cutoff)
     alpha = gain if alpha is None else alpha
     beta = gain if beta is None else beta
     wiener = otf.conj() / (abs(otf) ** 2 + alpha)
@@ -115,7 +123,7 @@ def _build(psf, limit, alpha, beta, order, *, kind: str) -> jax.Array:
     w = jnp.asarray(sum((k / c) ** 2 for k, c in zip(grids, cutoff, strict=True)))
     if kind == "butterworth":
         return _kernel(_butterworth(w, 1 / beta**2 - 1, order) + 0j, psf.shape)
-    gain_of_wiener = _wiener_gain(psf, alpha, cutoff)
+    gain_of_wiener = _wiener_gain(psf, alpha, cutoff, at_cutoff)
     e2 = jnp.maximum((gain_of_wiener / beta) ** 2 - 1, 0)
     return _kernel(wiener * _butterworth(w, e2, order), psf.shape)
 
@@ -160,32 +168,49 @@ def _butterworth(w: jax.Array, e2: ArrayLike, order: ArrayLike) -> jax.Array:
     return 1 / jnp.sqrt(1 + e2 * jnp.where(w > 0, positive**order, 0))
 
 
-def _cutoff_indices(n: int, cutoff: jax.Array) -> jax.Array:
-    """Indices, zero frequency at n // 2, of +k_c and -k_c on a grid of n."""
+def _nearest(profile: jax.Array, cutoff: jax.Array) -> jax.Array:
+    """Mean gain at +k_c and -k_c, to the nearest frequency of the grid.
+
+    `profile` has zero frequency at n // 2.
+    """
+    n = profile.size
     step = jnp.floor(cutoff * n + 0.5).astype(int)
-    return jnp.clip(jnp.stack([n // 2 + step, n // 2 - step]), 0, n - 1)
+    ends = jnp.clip(jnp.stack([n // 2 + step, n // 2 - step]), 0, n - 1)
+    return profile[ends].mean()
 
 
-def _cutoff_gain(psf: jax.Array, cutoff: jax.Array) -> jax.Array:
+def _between(profile: jax.Array, cutoff: jax.Array) -> jax.Array:
+    """As `_nearest`, but linear between frequencies."""
+    n = profile.size
+    ends = jnp.stack([n // 2 + cutoff * n, n // 2 - cutoff * n])
+    return jnp.interp(ends, jnp.arange(n, dtype=profile.dtype), profile).mean()
+
+
+def _cutoff_gain(psf: jax.Array, cutoff: jax.Array, at_cutoff: Gain) -> jax.Array:
     """Gain of the OTF at the cut-off, mean over both ends of every axis."""
     magnitude = _magnitude(psf)
     magnitude = magnitude / magnitude.max()
     gains = []
-    for axis, n in enumerate(psf.shape):
+    for axis in range(psf.ndim):
         others = tuple(a for a in range(psf.ndim) if a != axis)
-        profile = magnitude.max(others)
-        gains.append(profile[_cutoff_indices(n, cutoff[axis])].mean())
+        gains.append(at_cutoff(magnitude.max(others), cutoff[axis]))
     return jnp.stack(gains).mean()
 
 
-def _wiener_gain(psf: jax.Array, alpha: ArrayLike, cutoff: jax.Array) -> jax.Array:
+def automatic_beta(psf: jax.Array, resolution: jax.Array) -> jax.Array:
+    """The gain that `beta=None` stands for, between frequencies of the grid."""
+    return _cutoff_gain(psf, 1 / resolution, _between)
+
+
+def _wiener_gain(
+    psf: jax.Array, alpha: ArrayLike, cutoff: jax.Array, at_cutoff: Gain
+) -> jax.Array:
     """Gain of the Wiener filter at the cut-off along x, in the plane k_z = 0."""
     magnitude = _magnitude(psf)
     filtered = magnitude / (magnitude**2 + alpha)
     if psf.ndim == 3:
         filtered = filtered[psf.shape[0] // 2]
-    profile = filtered.max(0)
-    return profile[_cutoff_indices(psf.shape[-1], cutoff[-1])].mean()
+    return at_cutoff(filtered.max(0), cutoff[-1])
 
 
 def _magnitude(psf: jax.Array) -> jax.Array:
