@@ -52,31 +52,31 @@ class ExactSheet(LinearOperator):
     def __call__(self, x: ArrayLike) -> jax.Array:
         """The image, camera plane by camera plane."""
         x = jnp.asarray(x)
-        first = start_of(self.domain, self.range)
-
-        def record(z):
-            blurred = filter_real(x * self.light(z).astype(x.dtype), self.transfer)
-            start = (
-                z + first[0],
-                jnp.full_like(z, first[1]),
-                jnp.full_like(z, first[2]),
-            )
-            return jax.lax.dynamic_slice(blurred, start, (1, *self.range[1:]))[0]
-
-        return jax.lax.map(record, jnp.arange(self.range[0]))
+        return jax.lax.map(lambda z: self.record(x, z), jnp.arange(self.range[0]))
 
     def adjoint(self, y: ArrayLike) -> jax.Array:
         """Every plane brought back by a 3D convolution."""
         y = jnp.asarray(y)
 
-        def bring_back(x, z):
-            alone = jnp.where((jnp.arange(self.range[0]) == z)[:, None, None], y, 0)
-            back = filter_real(embed(alone, self.domain), self.transfer.conj())
-            return x + back * self.light(z).astype(x.dtype), None
+        def add(x, z):
+            return x + self.bring_back(y[z], z), None
 
         dtype = jnp.result_type(y, self.transfer.real)
         x = jnp.zeros(self.domain, dtype)
-        return jax.lax.scan(bring_back, x, jnp.arange(self.range[0]))[0]
+        return jax.lax.scan(add, x, jnp.arange(self.range[0]))[0]
+
+    def record(self, x: jax.Array, z: jax.Array) -> jax.Array:
+        """What the camera sees of the object in its plane z, (y, x)."""
+        blurred = filter_real(x * self.light(z).astype(x.dtype), self.transfer)
+        first = start_of(self.domain, self.range)
+        corner = (z + first[0], *(jnp.full_like(z, start) for start in first[1:]))
+        return jax.lax.dynamic_slice(blurred, corner, (1, *self.range[1:]))[0]
+
+    def bring_back(self, image: jax.Array, z: jax.Array) -> jax.Array:
+        """The adjoint of `record`."""
+        alone = jnp.zeros(self.range, image.dtype).at[z].set(image)
+        back = filter_real(embed(alone, self.domain), self.transfer.conj())
+        return back * self.light(z).astype(image.dtype)
 
     def light(self, camera: jax.Array) -> jax.Array:
         """Light at the object's voxels, (z, 1, x), for one camera plane."""
