@@ -70,8 +70,11 @@ class FoundPSFs:
         for line in found.explain().splitlines():
             say(f"psf: {line}")
         if isinstance(found.psf, psf.PSFField):
-            return found.psf
-        kept = np.asarray(psf.crop_to_energy(found.psf, self._energy))
+            if volume.size == np.prod(self._job.image.volume_shape):
+                return found.psf
+            say("psf: it was found in a part of the image; the mean PSF is used")
+        one = found.psf.mean if isinstance(found.psf, psf.PSFField) else found.psf
+        kept = np.asarray(psf.crop_to_energy(one, self._energy))
         return kept / kept.sum()
 
     def _light(self, volume: np.ndarray) -> dict[str, Any]:
@@ -107,13 +110,17 @@ def optics_of(image: Any, channel: int, channels: int, given: Optics) -> Optics 
     What the user says counts more.
     """
     said = image.metadata.get("optics", {})
-    own = (said.get("channels") or [{}] * channels)[channel]
+    said = said if isinstance(said, dict) else {}
+    listed = said.get("channels") or []
+    own = listed[channel] if len(listed) == channels else {}
     first = given.of_channel(channel, channels)
     values = {
         "na": said.get("na"),
         "index": said.get("index"),
         "wavelength": [own["wavelength"]] if "wavelength" in own else None,
     }
+    if first.model is None and own.get("mode") == "light-sheet":
+        return None  # how thick the sheet is, no file says
     if first.model is None and own.get("mode") == "confocal":
         values["model"] = "confocal"
         values["excitation"] = [own["excitation"]] if "excitation" in own else None

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -48,11 +49,16 @@ class Learned:
         Warns:
             UserWarning: a PSF differs from the one that it was made for.
         """
+        psfs = tuple(self._one(psf) for psf in psfs)
         for psf in psfs:
             self._compare(psf)
         shape = np.min([self.stored.kernel.shape, *(psf.shape for psf in psfs)], 0)
         kernel = about_centre(self.stored.kernel, shape)
         return kernel / kernel.sum()
+
+    def _one(self, psf: Any) -> np.ndarray:
+        """A PSF; of a field, the mean."""
+        return np.asarray(psf.mean if hasattr(psf, "psfs") else psf)
 
     def _compare(self, psf: np.ndarray) -> None:
         made_for = self.stored.psf

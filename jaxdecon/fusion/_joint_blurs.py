@@ -58,7 +58,6 @@ def joint_blurs(
             '`update` or `back_projectors` is "compound", which is not known for a '
             "`PSFField`: use another one."
         )
-    blurs = _of_one_shape(blurs)
     kinds = list(kinds) if isinstance(kinds, list | tuple) else [kinds] * len(blurs)
     if len(kinds) != len(blurs):
         raise ValueError(
@@ -70,7 +69,7 @@ def joint_blurs(
         back_projection(blur, kind, *where, **options)
         for blur, kind in zip(blurs, kinds, strict=True)
     )
-    parts = tuple(taken_apart(blur, *where) for blur in blurs)
+    parts = tuple(taken_apart(blur, *where) for blur in _of_one_shape(blurs))
     return parts, None if all(k is None for k in kernels) else kernels
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ._atomic import atomic_target
+from ._psf_field import BROKEN
 
 FORMAT, VERSION = "jaxdecon back projector", 1
 SUFFIX = ".npz"
@@ -111,20 +111,26 @@ def read_back_projector(path: str | Path) -> StoredBackProjector:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as values:
             parts = {name: values[name] for name in ("kernel", "psf", "about")}
         head = json.loads(str(parts["about"]))
+        if head["version"] > VERSION:
+            raise _Later
         stored = _stored(parts, head)
     except FileNotFoundError:
         raise FileNotFoundError(f"no file {path}.") from None
-    except (KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except _Later:
+        raise ValueError(
+            f"{path} is of version {head['version']}, and this program knows "
+            f"{VERSION}: install a newer jaxdecon."
+        ) from None
+    except (KeyError, *BROKEN) as error:
         raise ValueError(
             f"{path} is no learned back projector ({error}): one is written by "
             f"`jaxdecon tune` or `jaxdecon.io.write_back_projector`."
         ) from None
-    if head["version"] > VERSION:
-        raise ValueError(
-            f"{path} has version {head['version']}, and this program knows {VERSION}: "
-            f"install a newer jaxdecon."
-        )
     return stored
+
+
+class _Later(Exception):
+    """A file of a version that this program does not know."""
 
 
 def _stored(parts: dict[str, np.ndarray], head: Any) -> StoredBackProjector:
@@ -132,7 +138,8 @@ def _stored(parts: dict[str, np.ndarray], head: Any) -> StoredBackProjector:
         raise ValueError(f"its format is {head['format']!r}")
     kernel, psf = parts["kernel"], parts["psf"]
     finite = all(np.isfinite(a).all() for a in (kernel, psf))
-    if kernel.shape != psf.shape or kernel.ndim not in (2, 3) or not finite:
+    whole = finite and kernel.sum() > 0
+    if kernel.shape != psf.shape or kernel.ndim not in (2, 3) or not whole:
         raise ValueError(f"kernel {kernel.shape} and PSF {psf.shape} cannot be used")
     return StoredBackProjector(
         kernel=kernel,

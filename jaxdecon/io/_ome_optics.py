@@ -5,7 +5,13 @@ from xml.etree.ElementTree import Element
 
 from ._units import in_micrometres
 
-IMMERSIONS = {"air": 1.0, "water": 1.333, "glycerol": 1.47, "oil": 1.518}
+IMMERSIONS = {
+    "air": 1.0,
+    "water": 1.333,
+    "waterdipping": 1.333,
+    "glycerol": 1.47,
+    "oil": 1.518,
+}
 """Refractive indices of what OME names, where the file gives no number."""
 MODES = {
     "widefield": "widefield",
@@ -39,8 +45,9 @@ def ome_optics(root: Element, pixels: Element) -> dict[str, Any]:
         immersion = (lens.get("Immersion") or "").lower()
         found["immersion"] = immersion or None
         found["index"] = IMMERSIONS.get(immersion)
-    if settings is not None and settings.get("RefractiveIndex"):
-        found["index"] = _number(settings.get("RefractiveIndex"))
+    measured = None if settings is None else _number(settings.get("RefractiveIndex"))
+    if measured is not None:
+        found["index"] = measured
     channels = [_channel(c) for c in pixels if _name(c) == "Channel"]
     if any(channels):
         found["channels"] = channels

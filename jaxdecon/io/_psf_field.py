@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,10 @@ def write_psf_field(
         np.savez_compressed(file, **arrays)
 
 
+BROKEN = (TypeError, ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error)
+"""What reading a damaged file, or another one, may raise."""
+
+
 def read_psf_field(path: str | os.PathLike[str]) -> StoredPSFField:
     """Read what `write_psf_field` has written.
 
@@ -111,13 +116,17 @@ def read_psf_field(path: str | os.PathLike[str]) -> StoredPSFField:
             f"{path} is a PSF field of version {int(arrays['version'])}, and this "
             f"program knows {VERSION}: use a newer one."
         )
-    psfs, size = arrays["psfs"], arrays["voxel_size"]
-    return StoredPSFField(
-        psfs=psfs,
-        positions=tuple(arrays[f"positions_{axis}"] for axis in range(psfs.ndim // 2)),
-        voxel_size=tuple(None if np.isnan(s) else float(s) for s in size),
-        image_shape=tuple(int(n) for n in arrays["image_shape"]) or None,
-    )
+    try:
+        psfs, size = arrays["psfs"], arrays["voxel_size"]
+        axes = range(psfs.ndim // 2)
+        return StoredPSFField(
+            psfs=psfs,
+            positions=tuple(arrays[f"positions_{axis}"] for axis in axes),
+            voxel_size=tuple(None if np.isnan(s) else float(s) for s in size),
+            image_shape=tuple(int(n) for n in arrays["image_shape"]) or None,
+        )
+    except KeyError as error:
+        raise ValueError(f"{path} is no whole PSF field: {error} is missing.") from None
 
 
 def _load(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -126,5 +135,5 @@ def _load(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             return dict(file)
     except FileNotFoundError:
         raise FileNotFoundError(f"no file {path}.") from None
-    except (TypeError, ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+    except BROKEN as error:
         raise ValueError(f"{path} is no PSF field: {error}") from None

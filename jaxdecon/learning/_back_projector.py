@@ -46,6 +46,7 @@ COPIES, TESTS = 2, 4
 """Training and test images of every kind of simulated object."""
 FIELDS = {2: (96, 96), 3: (24, 40, 40)}
 SEARCH_STEPS = 40
+MOST_ITERATIONS = 3
 PUBLISHED = {"alpha": 0.05, "beta": None, "order": 10.0, "resolution": "fwhm"}
 """The settings of Guo et al. 2020."""
 
@@ -185,7 +186,11 @@ def back_projector(
         Mag. 38, 18 (2021), doi:10.1109/MSP.2020.3016905.
     """
     psf = check_psf("psf", psf)
-    check_count("iterations", iterations, 1)
+    if check_count("iterations", iterations, 1) > MOST_ITERATIONS:
+        raise ValueError(
+            f"`iterations` is {iterations}; 1 to {MOST_ITERATIONS} are needed: an "
+            f"unmatched back projector leaves the data when iterated further."
+        )
     check_choice("kind", kind, tuple(FAMILIES))
     check_positive("photons", photons)
     psf = psf / psf.sum()
@@ -229,7 +234,7 @@ def back_projector(
         psf=psf,
         iterations=iterations,
         kind=kind if settled else "wiener-butterworth",
-        parameters=family.settings(choice.parameters) if settled else PUBLISHED,
+        parameters=family.settings(choice.parameters) if settled else dict(PUBLISHED),
         photons=float(photons),
         background=float(background),
         read_noise=float(read_noise),

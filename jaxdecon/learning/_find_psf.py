@@ -1,6 +1,7 @@
 """Find the PSF of an image in what there is: beads in it, its optics, itself."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -69,7 +70,8 @@ def find_psf(
         model: `model(**parameters)` gives the PSF on the image's voxels; None: the
             optics are not known.
         start: its parameters; None: it takes none.
-        bounds: by parameter, (low, high), of those to be estimated.
+        bounds: by parameter, (low, high), of those to be estimated; the others of
+            `start` stay as they are.
         beads: whether to look for beads.
         gain: units per photon.
         offset: units without light.
@@ -81,6 +83,11 @@ def find_psf(
     """
     volume = np.asarray(check_image("image", image))
     start = dict(start or {})
+    unknown = set(bounds or {}) - set(start)
+    if unknown:
+        raise ValueError(
+            f"`bounds` names {sorted(unknown)}, and `start` has {sorted(start)}."
+        )
     nominal = None if model is None else jnp.asarray(model(**start))
     evidence: list[tuple[str, str]] = []
     light = {"gain": gain, "offset": offset, "background": background}
@@ -135,11 +142,13 @@ def _field(volume, distilled: DistilledPSF, evidence) -> PSFField | None:
 
 def _estimate(volume, model, start, bounds, light, evidence) -> Any:
     """The PSF estimated from the image, if it can be relied on."""
+    free = {name: value for name, value in start.items() if name in bounds}
+    kept = {name: value for name, value in start.items() if name not in bounds}
     try:
         estimate = semi_blind(
             volume,
-            model,
-            start=start,
+            functools.partial(model, **kept),
+            start=free,
             bounds=bounds,
             gain=light["gain"],
             offset=light["offset"],

@@ -1,7 +1,7 @@
 """A PSF model fitted to images of beads by maximum likelihood."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -26,7 +26,13 @@ from ._parameters import Parameters
 
 SAME_OPTIMUM = 3.0
 """Log-likelihood between fits that count as one."""
-GOOD_CHI_SQUARE = 1.2
+GOOD_CHI_SQUARE, MOST_CHI_SQUARE = 1.2, 1.5
+"""Per degree of freedom: more than the first is told, more than the second doubted."""
+BRIGHT, MOST_UNEVEN = 0.9, 2.0
+"""Without a gain, a misfit can only be told from noise by where it is: in the voxels
+above this quantile it may be so many times that of the others."""
+WELL_KNOWN = 1 / 3
+"""Errors below this share of the spread are a result also where the start was right."""
 OUT_OF_REACH = 0.1
 """Log-likelihood that a converged fit may still have promised to gain."""
 
@@ -191,6 +197,7 @@ def _result(
     )
     test = likelihood_ratio(fit, null, parameters.size, excess)
     doubts = _doubts(fit, parameters, known, test, agreed)
+    doubts += list(_misfits(chi_square, photons.known, scene.counts, images))
     text = _message(fit, agreed, chi_square, photons.known, known)
     gain, dtype = photons.gain, found.dtype
     return BeadFit(
@@ -237,9 +244,34 @@ def _doubts(
         doubts.append(f"{', '.join(held)} ended at a bound")
     if not np.isfinite(known.errors).any():
         doubts.append("the beads determine no parameter")
-    if not test.passed:
+    settled = bool((known.errors < WELL_KNOWN * parameters.spread).all())
+    if not test.passed and not settled:
         doubts.append(f"the beads do not prefer it to the start ({test})")
     return doubts
+
+
+def _misfits(chi_square: float, gain_known: bool, counts, images) -> Iterator[str]:
+    """What is in the beads, and not in the model."""
+    if gain_known and chi_square > MOST_CHI_SQUARE:
+        yield (
+            f"chi-square {chi_square:.3g} says that model or noise are wrong (other "
+            f"optics, beads that overlap or are saturated)"
+        )
+    if not gain_known:
+        uneven = _unevenness(np.asarray(counts), np.asarray(images))
+        if uneven > MOST_UNEVEN:
+            yield (
+                f"the residual of the bright voxels is {uneven:.3g} times that of the "
+                f"others: the model is wrong, or beads overlap or are saturated"
+            )
+
+
+def _unevenness(counts: np.ndarray, images: np.ndarray) -> float:
+    """Variance over prediction in bright voxels, as a multiple of the others'."""
+    light = np.maximum(images, 1e-6 * images.max())
+    excess = (counts - images) ** 2 / light
+    bright = images > np.quantile(images, BRIGHT)
+    return float(excess[bright].mean() / max(excess[~bright].mean(), 1e-30))
 
 
 def _message(fit, agreed, chi_square, gain_known, known) -> str:

@@ -27,6 +27,7 @@ from ._parameters import Parameters
 LEAST_SPREAD = 0.02
 """Least singular value of the polynomials at the beads, as a share of the largest."""
 OUT_OF_REACH = 0.1
+MOST_CHI_SQUARE = 1.5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,6 +84,15 @@ class PupilField:
         size = sum(leaf[0].size for leaf in leaves)
         blocks = self.covariance.reshape(len(basis), size, len(basis), size)
         variance = jnp.einsum("s,t,siti->i", basis, basis, blocks)
+        unknown = jnp.concatenate(
+            [
+                jnp.isinf(leaf.reshape(len(basis), -1))
+                for leaf in jax.tree.leaves(self.errors)
+            ],
+            axis=1,
+        )
+        counts = abs(basis)[:, None] > 0
+        variance = jnp.where((unknown & counts).any(0), jnp.inf, variance)
         ends = np.cumsum([leaf[0].size for leaf in leaves])[:-1]
         parts = jnp.split(jnp.sqrt(variance), ends)
         shaped = [p.reshape(v.shape[1:]) for p, v in zip(parts, leaves, strict=True)]
@@ -262,9 +272,15 @@ def _result(
     test = likelihood_ratio(fit, uniform, (len(terms) - 1) * size, excess)
     converged = bool(fit.done) and float(fit.promised) < OUT_OF_REACH
     doubts = [] if converged else ["the fit did not converge"]
+    if not np.isfinite(known.errors).any():
+        doubts.append("the beads determine no coefficient")
+    if photons.known and chi_square > MOST_CHI_SQUARE:
+        doubts.append("chi-square says that model or noise are wrong")
     if not test.passed and len(terms) > 1:
         doubts.append(f"the beads do not prefer it to one PSF for all ({test})")
     text = f"{len(terms)} terms fitted to {len(fit.own)} beads"
+    if photons.known:
+        text += f"; chi-square {chi_square:.3g} per degree of freedom"
     if known.unidentified:
         text += f"; not determined: {'; '.join(known.unidentified)}"
 

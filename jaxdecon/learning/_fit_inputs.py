@@ -80,6 +80,10 @@ class Photons:
             TypeError: another noise than `Poisson` or `MixedPoisson`.
         """
         light = _crops(beads) - offset
+        if not float(light.max()) > 0:
+            raise ValueError(
+                f"`offset` is {offset}, and no voxel of `beads` is above it."
+            )
         gain, read = _gain_and_read_noise(noise, float(light.max()))
         floor = (read / gain) ** 2
         return cls(light / gain, floor, gain, float(offset), noise is not None)
@@ -115,6 +119,10 @@ def _gain_and_read_noise(noise: Any, brightest: float) -> tuple[float, float]:
     check_positive("noise.gain", noise.gain)
     read: Any = noise.read_noise if isinstance(noise, MixedPoisson) else 0.0
     gain: Any = noise.gain
+    if not (np.isfinite(read) and read >= 0):
+        raise ValueError(
+            f"`noise.read_noise` is {read}; a number of 0 or more is needed."
+        )
     return float(gain), float(read)
 
 
@@ -140,13 +148,7 @@ def make_scene(
             f"`model` gives a PSF of shape {psf.shape}, and the beads have {shape}; "
             f"one as large as they are, or larger, is needed."
         )
-    if not bool(jnp.isfinite(psf).all()):
-        raise ValueError(
-            f"`model` gives values that are not finite at `start` "
-            f"{dict(zip(parameters.names, parameters.start.tolist(), strict=True))}: "
-            f"are they in the physical range (an NA below the index)?"
-        )
-    _check_range(on_vector, parameters)
+    check_range(on_vector, parameters)
     dtype = psf.dtype
     transfer = sphere_transfer(psf.shape, _diameters(diameter))
     scene = Scene(
@@ -172,8 +174,19 @@ def _diameters(diameter: Any) -> list[float]:
     return sizes.tolist()
 
 
-def _check_range(model: OnVector, parameters: Parameters) -> None:
-    """Refuse bounds where the model is not defined, such as an NA above the index."""
+def check_range(model: OnVector, parameters: Parameters) -> None:
+    """Refuse a start and bounds where the model is not defined.
+
+    Raises:
+        ValueError: it is not finite there, such as for an NA above the index.
+    """
+    first = parameters.start
+    if not bool(jnp.isfinite(evaluate(model, jnp.asarray(first))).all()):
+        raise ValueError(
+            f"`model` gives values that are not finite at `start` "
+            f"{dict(zip(parameters.names, first.tolist(), strict=True))}: are they in "
+            f"the physical range (an NA below the index)?"
+        )
     for side, end in (("low", parameters.low), ("high", parameters.high)):
         for at in np.flatnonzero(np.isfinite(end)):
             vector = parameters.start.copy()

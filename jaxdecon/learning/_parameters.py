@@ -58,7 +58,7 @@ class Parameters:
         paths = jax.tree_util.tree_flatten_with_path(tree)[0]
         names = [n for path, leaf in paths for n in _names(path, leaf)]
         low, high = (_side(tree, bounds, which) for which in (0, 1))
-        first = np.asarray(vector, float)
+        first = np.array(vector, float)  # a copy: what JAX gives cannot be written
         outside = ~((low <= first) & (first <= high))
         if outside.any():
             at = int(np.argmax(outside))
@@ -69,12 +69,18 @@ class Parameters:
         guess = np.where(first == 0, UNKNOWN_SPREAD, RELATIVE_SPREAD * abs(first))
         bounded = np.isfinite(low) & np.isfinite(high)
         guess[bounded] = (high - low)[bounded] / 4
+        wide = _filled(tree, spread, "spread", guess)
+        if spread is not None and not (wide > 0).all():
+            at = int(np.argmin(wide))
+            raise ValueError(
+                f"`spread` of {names[at]} is {wide[at]:.6g}; more than 0 is needed."
+            )
         return cls(
             names=tuple(names),
             start=first,
             low=low,
             high=high,
-            spread=_filled(tree, spread, "spread", guess),
+            spread=wide,
             unravel=unravel,
         )
 
@@ -91,12 +97,17 @@ class Parameters:
 
 
 def _floats(start: Mapping[str, Any]) -> dict[str, Any]:
-    if not isinstance(start, Mapping) or not jax.tree.leaves(start):
+    if not isinstance(start, Mapping) or not start:
         raise ValueError(
             f"`start` is {start!r}; a mapping from the model's keywords to numbers, "
             f'e.g. {{"aberrations": {{5: 0.0, 6: 0.0}}}}, is needed.'
         )
-    tree = jax.tree.map(lambda v: jnp.asarray(v, float), dict(start))
+    try:
+        tree = jax.tree.map(lambda v: jnp.asarray(v, float), dict(start))
+    except ValueError as error:  # keys of several types cannot be put in order
+        raise ValueError(
+            f"`start` is {start!r}; use names or numbers as keys, not both ({error})."
+        ) from None
     for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
         if not bool(jnp.isfinite(leaf).all()):
             raise ValueError(f"`start` has {_pretty(path)} = {leaf}; not finite.")
@@ -133,7 +144,7 @@ def _filled(tree, given: Mapping[str, Any] | None, what: str, default) -> np.nda
         else:
             like = jax.tree.map(lambda t, v=value: jnp.full_like(t, v), tree[name])
         parts[name] = like
-    return np.asarray(ravel_pytree(parts)[0], float)
+    return np.array(ravel_pytree(parts)[0], float)
 
 
 def _names(path, leaf) -> list[str]:

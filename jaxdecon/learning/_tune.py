@@ -47,9 +47,9 @@ def log_error(value: jax.Array, truth: jax.Array) -> jax.Array:
 
     A change of -0.01 is one per cent less error, on easy problems and on hard ones.
     """
-    least = jnp.finfo(value.dtype).tiny
-    error = jnp.maximum(total((value - truth) ** 2), least)
-    return 0.5 * jnp.log(error / jnp.maximum(total(truth**2), least))
+    limits = jnp.finfo(value.dtype)
+    share = total((value - truth) ** 2) / jnp.maximum(total(truth**2), limits.tiny)
+    return 0.5 * jnp.log(jnp.maximum(share, limits.eps**2))
 
 
 def tune(

@@ -41,8 +41,10 @@ def check_sheet(
 ) -> Sheet:
     """A sheet, with defaults filled in."""
     check_choice("divergence", divergence, tuple(FADINGS))
+    check_number("fwhm", fwhm)
     check_positive("fwhm", fwhm)
-    if rayleigh is not None:
+    if rayleigh is not None and not _is_infinite(rayleigh):
+        check_number("rayleigh", rayleigh)
         check_positive("rayleigh", rayleigh)
     focus = (shape[2] - 1) / 2 if focus is None else focus
     check_number("focus", focus)
@@ -51,6 +53,10 @@ def check_sheet(
     return Sheet(
         fwhm=thickness, rayleigh=length, focus=middle, fading=FADINGS[divergence]
     )
+
+
+def _is_infinite(value: Any) -> bool:
+    return not is_traced(value) and np.shape(value) == () and value == math.inf
 
 
 def check_angle(mirror: Any, reflectivity: Any, angle: float) -> MirrorPlane:
@@ -105,7 +111,7 @@ def pair(psfs: Sequence[ArrayLike], shape: Sequence[int]):
 
 def per_view(value: Any, index: int) -> Any:
     """A number, or that of one view."""
-    if not isinstance(value, Sequence):
+    if np.ndim(value) == 0:
         return value
     if len(value) != 2:
         raise ValueError(f"{value} was given; one number, or one per view, is needed.")

@@ -100,7 +100,8 @@ def half_width(sheet: Sheet, along: np.ndarray, accuracy: float) -> int:
     reach = np.arange(1, math.ceil(3 * thickness.max()) + 1)
     edges = reach[:, None] * math.sqrt(HALF_MAXIMUM) / thickness
     beyond = np.vectorize(math.erfc)(edges).mean(1)
-    return int(reach[np.argmax(beyond < accuracy)])
+    enough = beyond < accuracy
+    return int(reach[np.argmax(enough)] if enough.any() else reach[-1])
 
 
 def _thickness(sheet: Sheet, along: np.ndarray) -> np.ndarray:

@@ -84,9 +84,8 @@ class VaryingConvolution(Blur):
                 outermost nodes.
             shape: shape of the image.
             boundary: as for `Convolution.from_psf`.
-            accuracy: of low rank: the largest error of a PSF, anywhere in the field,
-                as a share of the Euclidean norm of the largest. None: 0.01, or
-                whatever `rank` gives.
+            accuracy: of low rank: the largest error of a node's PSF, as a share of
+                that PSF's Euclidean norm. None: 0.01, or whatever `rank` gives.
             rank: of low rank: kernels, the mean PSF among them; None: as many as
                 `accuracy` needs.
             method: "low-rank": few kernels for the whole field, for blur that varies

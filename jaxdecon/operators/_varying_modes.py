@@ -33,6 +33,7 @@ class ModeFilter:
     @jax.jit
     def forward(self, x: jax.Array) -> jax.Array:
         """Weigh, convolve, sum; on the grid."""
+        x = x.astype(jnp.result_type(x, self.transfers.real))
 
         def add(total: jax.Array, mode) -> tuple[jax.Array, None]:
             transfer, weights = mode
@@ -46,6 +47,7 @@ class ModeFilter:
     @jax.jit
     def backward(self, y: jax.Array) -> jax.Array:
         """The transpose of `forward`."""
+        y = y.astype(jnp.result_type(y, self.transfers.real))
         spectrum = jnp.fft.rfftn(y)
 
         def add(total: jax.Array, mode) -> tuple[jax.Array, None]:

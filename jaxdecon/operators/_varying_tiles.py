@@ -46,6 +46,7 @@ class TileFilter:
     @jax.jit
     def forward(self, x: jax.Array) -> jax.Array:
         """Weigh, convolve, sum; on the grid."""
+        x = x.astype(jnp.result_type(x, self.transfers.real))
 
         def add(frame: jax.Array, tile) -> tuple[jax.Array, None]:
             transfer, start, hats = tile
@@ -60,6 +61,7 @@ class TileFilter:
     @jax.jit
     def backward(self, y: jax.Array) -> jax.Array:
         """The transpose of `forward`."""
+        y = y.astype(jnp.result_type(y, self.transfers.real))
         frame = self._to_frame(y)
 
         def add(total: jax.Array, tile) -> tuple[jax.Array, None]:

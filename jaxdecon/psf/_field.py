@@ -56,7 +56,7 @@ class PSFField:
             [4.0, 4.0]
         """
         psfs = as_float_array("psfs", psfs)
-        nodes = tuple(np.atleast_1d(np.asarray(p, float)) for p in positions)
+        nodes = tuple(np.atleast_1d(np.asarray(p, psfs.dtype)) for p in positions)
         _check_nodes(psfs, nodes)
         _check_psfs(psfs, len(nodes))
         axes = tuple(range(len(nodes), psfs.ndim))
@@ -203,7 +203,7 @@ def _check_psfs(psfs: jax.Array, ndim: int) -> None:
     if is_traced(psfs):
         return
     sums: Any = np.asarray(psfs.sum(tuple(range(ndim, psfs.ndim))))
-    holes = np.argwhere(~(sums > 0)).tolist()
+    holes = np.argwhere((sums == 0) | ~np.isfinite(sums)).tolist()
     if holes:
         shown = ", ".join(str(tuple(hole)) for hole in holes[:5])
         raise ValueError(

@@ -93,7 +93,9 @@ class Deviation:
         phase = pupil.phase + wavefront(self.modes, self.phases, y, x)
         if not self.amplitude_modes:
             return Pupil(amplitudes=pupil.amplitudes, phase=phase)
-        gain = jnp.exp(wavefront(self.amplitude_modes, self.amplitudes, y, x))
+        logarithm = wavefront(self.amplitude_modes, self.amplitudes, y, x)
+        # A factor on all amplitudes changes no PSF: let the largest be 1.
+        gain = jnp.exp(logarithm - jax.lax.stop_gradient(logarithm.max()))
         amplitudes = tuple(gain * a for a in pupil.amplitudes)
         return Pupil(amplitudes=amplitudes, phase=phase)
 

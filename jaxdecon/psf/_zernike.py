@@ -119,9 +119,10 @@ def _check_coefficient(name: str, key: Any, value: jax.Array) -> None:
             f"several PSFs use `jax.vmap`)."
         )
     if not is_traced(value) and not abs(float(value)) <= LARGEST_RADIANS:
+        unit = "radians (rms)" if name == "aberrations" else "logarithms of a factor"
         raise ValueError(
-            f"`{name}[{key!r}]` is {value}; radians (rms) are needed, at most "
-            f"{LARGEST_RADIANS}: a wave is 6.28."
+            f"`{name}[{key!r}]` is {value}; {unit} are needed, at most "
+            f"{LARGEST_RADIANS}{': a wave is 6.28' * (name == 'aberrations')}."
         )
 
 
