@@ -83,3 +83,13 @@ def test_a_psf_larger_than_the_image_is_fine():
 def test_wiener_needs_positive_noise(bad):
     with pytest.raises(ValueError, match="noise"):
         jd.wiener(IMAGE, PSF, noise=bad)
+
+
+def test_floats_of_another_byte_order_are_taken():
+    image = np.arange(64.0).reshape(8, 8)
+    psf = np.ones((3, 3)) / 9
+    plain, other = (
+        jd.richardson_lucy(image.astype(kind), psf, iterations=1)
+        for kind in ("<f4", ">f4")
+    )
+    np.testing.assert_array_equal(plain, other)

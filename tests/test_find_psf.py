@@ -99,3 +99,8 @@ def test_one_call_goes_every_way():
             method="guess",  # pyright: ignore[reportArgumentType]
             start={},
         )
+
+
+def test_bounds_of_what_is_no_parameter_are_refused(cells):
+    with pytest.raises(ValueError, match=r"`bounds` names \['NA'\]"):
+        jd.learning.find_psf(cells, **MODEL, bounds={"NA": (0.8, 1.2)}, beads=False)

@@ -436,3 +436,35 @@ def test_apodisation_and_nodes_reach_the_other_microscopes():
         jd.psf.widefield(*grid, nodes=2, **OPTICS)
     with pytest.raises(ValueError, match=r"`apodisation\['coma'\]`"):
         jd.psf.widefield(*grid, apodisation={"coma": 100.0}, **OPTICS)
+
+
+@pytest.mark.parametrize("noise", [POISSON, None])
+def test_a_bead_that_the_model_cannot_explain_is_not_relied_on(noise):
+    """Two beads in one crop: with or without a known gain."""
+    rng = np.random.default_rng(5)
+    clean = 3000 * bead((0, 0, 0)) + 2
+    clean += 2000 * np.roll(bead((0, 0, 0)), (0, 3, 3), (0, 1, 2))
+    found = fit(rng.poisson(clean), noise=noise)
+    assert not found.reliable
+    assert "overlap" in found.message
+
+
+def test_a_start_that_is_right_can_be_relied_on():
+    clean = noisy(np.random.default_rng(6), 3000)
+    found = fit(clean, start={"aberrations": dict(TRUTH)})
+    assert found.reliable, found.message
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"noise": jd.deconvolution.MixedPoisson(read_noise=-3.0)}, "read_noise"),
+        ({"offset": 1e6}, "no voxel of `beads` is above it"),
+        ({"spread": {"aberrations": -1.0}}, "`spread`"),
+        ({"start": {"aberrations": {"coma": 0.0, 11: 0.0}}}, "not both"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(options, words):
+    clean = noisy(np.random.default_rng(7), 300)
+    with pytest.raises(ValueError, match=words):
+        fit(clean, **options)
