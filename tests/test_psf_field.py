@@ -81,7 +81,7 @@ def holed():
         (lambda: field().psfs, (NODES[0], [0.0, 1.0]), r"\(2, 2\) nodes.*\(2, 3\)"),
         (lambda: field().psfs, (NODES[0], [5.0, 5.0, 6.0]), r"`positions\[1\]`"),
         (lambda: field().psfs[0], NODES, "as many axes of nodes"),
-        (lambda: -field().psfs, NODES, "holes"),
+        (lambda: -field().psfs, NODES, "negative values"),
     ],
 )
 def test_bad_grids_are_refused(psfs, positions, words):

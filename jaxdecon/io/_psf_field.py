@@ -21,7 +21,7 @@ class StoredPSFField:
     """What a file with a PSF field holds, as plain arrays.
 
     Attributes:
-        psfs: (*nodes, z, y, x) or (*nodes, y, x).
+        psfs: `(*nodes, z, y, x)` or `(*nodes, y, x)`.
         positions: of the nodes along every axis, voxels of the image that the beads
             were in.
         voxel_size: µm per axis, None where unknown.
@@ -47,7 +47,7 @@ def write_psf_field(
 
     Args:
         path: ends in `.npz`.
-        psfs: (*nodes, z, y, x) or (*nodes, y, x).
+        psfs: `(*nodes, z, y, x)` or `(*nodes, y, x)`.
         positions: per axis of the image, of the nodes, voxels.
         voxel_size: µm per axis; None: unknown.
         image_shape: of the image that `positions` count voxels of; None: unknown.

@@ -68,7 +68,7 @@ class LearnedBackProjector:
         background: of these, in photons.
         read_noise: of these, in photons.
         restore_flux: whether the amount of light was kept.
-        errors: relative error |x - t| / |t| on objects that were not learned from, by
+        errors: relative error `|x - t| / |t|` on objects that were not learned from, by
             kind of object: that of the published settings, and of this kernel.
         share: of the way from the published settings to the parameters learned from
             the training objects. 0: these are the published settings, for what was

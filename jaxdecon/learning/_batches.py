@@ -46,7 +46,8 @@ def batches(
         workers: threads that read the pairs of one batch, e.g. from files.
 
     Returns:
-        An iterator of `Pair`s: images (size, views, *spatial), truth (size, *spatial).
+        An iterator of pairs: images `(size, views, *spatial)`, truth
+        `(size, *spatial)`.
 
     Raises:
         ValueError: fewer pairs than a batch holds. Later, from the pair that causes it:

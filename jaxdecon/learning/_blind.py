@@ -21,7 +21,12 @@ from ._estimate import NullTest, PSFEstimate
 from ._fit_inputs import OnVector, check_range, evaluate
 from ._parameters import Parameters
 from ._semi_blind import STANDARD_ERRORS, spacing_of
-from ._sign_twin import at_bounds, null_and_twin, which_aberrations
+from ._sign_twin import (
+    at_bounds,
+    null_and_twin,
+    spread_of_aberrations,
+    which_aberrations,
+)
 from ._structure import check_structure
 from ._whittle import Blocks, block_slices, spectral_scores
 
@@ -58,12 +63,13 @@ def experimental_blind(
     Richardson-Lucy updates of the object on a domain larger than the field take turns
     with steps of the PSF's parameters, both for the likelihood of the photons. That
     likelihood is greatest where the PSF does not blur at all and the object is the
-    image: given time, the parameters go there (Levin et al. 2009). So an estimate is
-    called reliable only if another likelihood, one of the image's spectrum without an
-    object (see `semi_blind`), prefers it to no aberration by more than blocks of the
-    image disagree; if it is a PSF that blurs more than that one; and if its sign twin,
-    all aberrations negated, explains the image worse. Use `fit_beads`,
-    `phase_diversity` or `semi_blind` instead.
+    image (Levin et al. 2009). From single planes the parameters go there; from stacks
+    they usually fall short of the truth. So an estimate is called reliable only if
+    another likelihood, one of the image's spectrum without an object (see
+    `semi_blind`), prefers it to no aberration by more than blocks of the image
+    disagree; if it is a PSF that blurs more than that one; and if its sign twin, all
+    aberrations negated, explains the image worse. Use `fit_beads`, `phase_diversity`
+    or `semi_blind` instead.
 
     Args:
         image: (z, y, x) or (y, x), photon counts or, with `gain` and `offset`, units.
@@ -103,6 +109,7 @@ def experimental_blind(
     check_count("iterations", iterations, 1)
     check_count("steps", steps, 1)
     parameters = Parameters.parse(start, bounds, spread)
+    parameters = spread_of_aberrations(parameters, spread)
     counts = to_counts(check_image("image", image), gain=gain, offset=offset)
     check_structure("image", counts)
     blocks = Blocks.of(counts, spacing_of(model, voxel_size, counts.ndim))

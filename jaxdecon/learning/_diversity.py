@@ -18,7 +18,7 @@ from ._estimate import NullTest, PSFEstimate
 from ._fit_fisher import Knowledge, knowledge
 from ._fit_inputs import check_range, evaluate
 from ._parameters import Parameters
-from ._sign_twin import at_bounds, null_and_twin
+from ._sign_twin import at_bounds, null_and_twin, spread_of_aberrations
 from ._structure import check_structure
 
 FILTER_SHARE = 0.6
@@ -59,7 +59,10 @@ def phase_diversity(
     sheet selects the plane, defocus does, too. An rms of 1 to 2 radians is enough.
 
     Objects that fill the field with structure as fine as the voxels are hard; points
-    and filaments are easy. Errors are those that noise makes.
+    and filaments are easy. Errors are those that noise makes; in such textures the true
+    ones may be four times as large. Aberrations of up to a quarter of a wave (rms, all
+    together) are found from none; of larger ones the estimate is usually wrong, and
+    then not reliable.
 
     Args:
         images: two to four arrays (z, y, x) or (y, x) of one shape, aligned.
@@ -72,7 +75,7 @@ def phase_diversity(
             `aberrations`.
         bounds: by keyword, (low, high).
         spread: by keyword, how far the truth may be from `start`; default as in
-            `fit_beads`.
+            `fit_beads`, for aberrations at least 0.3 radians.
         background: light that is not of the object, in units above `offset`; one
             number or one per image. It enters the noise alone: slow parts of the
             images are not used.
@@ -118,6 +121,7 @@ def phase_diversity(
     starts = check_count("starts", starts, 1)
     counts = _counts(images, gain, offset)
     parameters = Parameters.parse(start, bounds, spread)
+    parameters = spread_of_aberrations(parameters, spread)
     views = make_views(model, start, diversities, len(counts))
     check_range(views.first, parameters)
     scene, widths = _scene(counts, views, parameters, np.asarray(background) / gain)

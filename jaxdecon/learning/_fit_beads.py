@@ -28,9 +28,12 @@ SAME_OPTIMUM = 3.0
 """Log-likelihood between fits that count as one."""
 GOOD_CHI_SQUARE, MOST_CHI_SQUARE = 1.2, 1.5
 """Per degree of freedom: more than the first is told, more than the second doubted."""
-BRIGHT, MOST_UNEVEN = 0.9, 2.0
-"""Without a gain, a misfit can only be told from noise by where it is: in the voxels
-above this quantile it may be so many times that of the others."""
+MOST_UNEVEN = 2.0
+"""Without a gain a misfit can only be told from noise by its being uneven."""
+MEDIAN_OF_SQUARES = 0.455
+"""Of normal noise of variance 1."""
+LEAST_LIGHT, LEAST_LIT = 2.0, 50
+"""Photons from which noise is about normal, and voxels with so many that are needed."""
 WELL_KNOWN = 1 / 3
 """Errors below this share of the spread are a result also where the start was right."""
 OUT_OF_REACH = 0.1
@@ -261,17 +264,25 @@ def _misfits(chi_square: float, gain_known: bool, counts, images) -> Iterator[st
         uneven = _unevenness(np.asarray(counts), np.asarray(images))
         if uneven > MOST_UNEVEN:
             yield (
-                f"the residual of the bright voxels is {uneven:.3g} times that of the "
-                f"others: the model is wrong, or beads overlap or are saturated"
+                f"the mean square of the residual is {uneven:.3g} times what its "
+                f"median tells of the noise: the model is wrong, or beads overlap or "
+                f"are saturated"
             )
 
 
 def _unevenness(counts: np.ndarray, images: np.ndarray) -> float:
-    """Variance over prediction in bright voxels, as a multiple of the others'."""
+    """How much more the mean square of the residual is than its median lets expect.
+
+    In units of the prediction, and where that is some photons, so that noise is about
+    normal: 1 for noise, more where a few voxels are far off.
+    """
     light = np.maximum(images, 1e-6 * images.max())
     excess = (counts - images) ** 2 / light
-    bright = images > np.quantile(images, BRIGHT)
-    return float(excess[bright].mean() / max(excess[~bright].mean(), 1e-30))
+    gain = np.median(excess) / MEDIAN_OF_SQUARES
+    lit = light > LEAST_LIGHT * gain
+    if lit.sum() < LEAST_LIT or gain <= 0:
+        return 1.0
+    return float(excess[lit].mean() * MEDIAN_OF_SQUARES / np.median(excess[lit]))
 
 
 def _message(fit, agreed, chi_square, gain_known, known) -> str:

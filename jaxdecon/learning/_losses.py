@@ -52,7 +52,7 @@ def ssim_mse(
         MSE - ln((1 + SSIM) / 2)
 
     Args:
-        prediction: (batch, *spatial), on a scale of about 0 to 1.
+        prediction: `(batch, *spatial)`, on a scale of about 0 to 1.
         truth: of the same shape.
         local: the similarity under a sliding Gaussian window, as `metrics.ssim`. By
             default, as published, of each sample as a whole: one mean, one variance,
@@ -104,7 +104,7 @@ def fourier_ring(
     see intensities, e.g. `weighted((1, mse), (0.1, fourier_ring))`.
 
     Args:
-        prediction: (batch, *spatial).
+        prediction: `(batch, *spatial)`.
         truth: of the same shape.
         highest: frequency, in cycles per voxel, up to which rings count. What the
             optics do not transmit is best left out.

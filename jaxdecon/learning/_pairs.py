@@ -15,8 +15,9 @@ class Pair(NamedTuple):
     """What goes into a network, and what should come out.
 
     Attributes:
-        images: (views, *spatial), spatial axes (z, y, x) or (y, x).
-        truth: (*spatial); where a loss compares in the image domain, (views, *spatial).
+        images: `(views, *spatial)`, spatial axes (z, y, x) or (y, x).
+        truth: `(*spatial)`; where a loss compares in the image domain,
+            `(views, *spatial)`.
     """
 
     images: Any
@@ -67,7 +68,7 @@ class ArrayPairs(PairSource):
 
     Args:
         images: one array for each pair: (views, *spatial), or (*spatial) of one view.
-        truths: (*spatial) each.
+        truths: `(*spatial)` each.
         views: whether the first axis of every one of `images` counts views.
 
     Raises:

@@ -27,7 +27,7 @@ class SplitPairs(PairSource):
     is larger than the background, this is not the method.
 
     Args:
-        source: images, (views, *spatial) each; or a source of pairs, whose truths are
+        source: images, `(views, *spatial)` each; or a source of pairs, whose truths are
             not used.
         gain: units per photon.
         offset: units without light.

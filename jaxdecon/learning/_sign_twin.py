@@ -6,9 +6,12 @@ say of one image is the same for both. (The other symmetry, -W(-f) with z revers
 this one with y and x reversed.)
 """
 
+import dataclasses
+from typing import Any
+
 import numpy as np
 
-from ._parameters import Parameters
+from ._parameters import UNKNOWN_SPREAD, Parameters
 
 NAME = "aberrations"
 
@@ -16,6 +19,20 @@ NAME = "aberrations"
 def which_aberrations(parameters: Parameters) -> np.ndarray:
     """Which of the parameters are aberrations: those under that name."""
     return np.array([name.startswith(NAME) for name in parameters.names])
+
+
+def spread_of_aberrations(parameters: Parameters, spread: Any) -> Parameters:
+    """With room for aberrations that begin near 0: a tenth of that is no guess.
+
+    Args:
+        parameters: as parsed.
+        spread: what the user gave; None: nothing.
+    """
+    if spread is not None:
+        return parameters
+    bounded = np.isfinite(parameters.low) & np.isfinite(parameters.high)
+    least = np.where(which_aberrations(parameters) & ~bounded, UNKNOWN_SPREAD, 0)
+    return dataclasses.replace(parameters, spread=np.maximum(parameters.spread, least))
 
 
 def null_and_twin(

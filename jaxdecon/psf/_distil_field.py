@@ -73,7 +73,7 @@ class DistilledField:
     messages: tuple[str, ...]
 
     def map(self, name: str) -> np.ndarray:
-        """A column of the table on the grid of nodes: (*nodes) or (*nodes, ndim)."""
+        """A column of the table on the grid: `(*nodes)` or `(*nodes, ndim)`."""
         values = np.array([getattr(node, name) for node in self.table])
         return values.reshape(*self.field.nodes, *values.shape[1:])
 

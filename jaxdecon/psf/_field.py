@@ -22,7 +22,7 @@ class PSFField:
     of a PSF.
 
     Attributes:
-        psfs: (*nodes, z, y, x) or (*nodes, y, x), with as many axes of nodes as the
+        psfs: `(*nodes, z, y, x)` or `(*nodes, y, x)`, with as many axes of nodes as the
             image has; each PSF centred on n // 2, with unit sum.
         positions: of the nodes along every axis of the image, voxels, increasing. An
             axis with one node is one along which nothing changes.
@@ -38,8 +38,8 @@ class PSFField:
         """A field from PSFs on a grid of nodes.
 
         Args:
-            psfs: (*nodes, z, y, x) or (*nodes, y, x), non-negative; each is divided by
-                its sum.
+            psfs: `(*nodes, z, y, x)` or `(*nodes, y, x)`, non-negative; each is
+                divided by its sum.
             positions: for every axis of the image, the nodes' coordinates in voxels.
 
         Raises:
