@@ -67,7 +67,8 @@ class ArrayPairs(PairSource):
     """Pairs in memory.
 
     Args:
-        images: one array for each pair: (views, *spatial), or (*spatial) of one view.
+        images: one array for each pair: `(views, *spatial)`, or `(*spatial)` of one
+            view.
         truths: `(*spatial)` each.
         views: whether the first axis of every one of `images` counts views.
 
