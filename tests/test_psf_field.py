@@ -87,3 +87,8 @@ def holed():
 def test_bad_grids_are_refused(psfs, positions, words):
     with pytest.raises(ValueError, match=words):
         jd.psf.PSFField.from_grid(psfs(), positions)
+
+
+def test_a_field_is_refused_where_one_psf_is_needed():
+    with pytest.raises(TypeError, match=r"`PSFField` is many PSFs"):
+        jd.wiener(np.ones((16, 16)), field(), noise=0.1)

@@ -32,11 +32,6 @@ def as_float_array(name: str, value: ArrayLike) -> jax.Array:
     except ValueError as error:
         raise TypeError(f"`{name}` cannot be made an array: {error}.") from None
     kind = array.dtype.kind
-    if kind == "O" and hasattr(value, "psfs"):
-        raise TypeError(
-            f"`{name}` is a field of PSFs, which is not known here; give one PSF, e.g. "
-            f"its `.mean`."
-        )
     if isinstance(array, np.ndarray) and not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     if jnp.issubdtype(array.dtype, jnp.floating):

@@ -10,7 +10,6 @@ from ._solve import Settings, check_memory, tell
 def make_plan(volume, psf, settings: Settings, label: str) -> Any:
     """The `Plan` for a volume; `label` goes before what is said of it."""
     from ..deconvolution import plan
-    from ..learning import varying_worth
     from ..psf import PSFField
 
     say(f"{label}planning")
@@ -27,6 +26,8 @@ def make_plan(volume, psf, settings: Settings, label: str) -> Any:
     except ValueError as error:
         raise ValueError(f"{label}{error}") from error
     if isinstance(psf, PSFField):
+        from ..learning import varying_worth  # Flax and Optax, seconds to load
+
         worth = varying_worth(
             volume,
             psf,

@@ -58,7 +58,9 @@ class Learned:
 
     def _one(self, psf: Any) -> np.ndarray:
         """A PSF; of a field, the mean."""
-        return np.asarray(psf.mean if hasattr(psf, "psfs") else psf)
+        from ..psf import PSFField
+
+        return np.asarray(psf.mean if isinstance(psf, PSFField) else psf)
 
     def _compare(self, psf: np.ndarray) -> None:
         made_for = self.stored.psf

@@ -118,6 +118,12 @@ class PSFField:
         nodes = stack.reshape(len(stack), *constant, *stack.shape[1:])
         return cls.from_grid(nodes, (planes, *([0.0] for _ in constant)))
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        raise TypeError(
+            "a `PSFField` is many PSFs, and one is needed here: give its `.mean`, or "
+            "its PSF `.at` a position."
+        )
+
     @property
     def ndim(self) -> int:
         """Axes of the image."""
