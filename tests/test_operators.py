@@ -12,6 +12,7 @@ from jaxdecon.operators import (
     Crop,
     Downsample,
     LightSheet,
+    Transpose,
     VaryingConvolution,
     Views,
     Warp,
@@ -66,6 +67,7 @@ def zoo():
     return {
         **blurs,
         "crop": Crop.centred((9, 8), (4, 3)),
+        "other-axes": Transpose.from_axes((2, 0, 1), (3, 4, 5)),
         "crop-at": Crop.at((0, 2, 1), (5, 6, 7), (5, 1, 3)),
         "downsample": Downsample.from_factor((1, 2, 3), (3, 4, 2)),
         "composition": Downsample.from_factor(2, (4, 3)) @ blur,
@@ -251,6 +253,8 @@ def test_misuse_is_refused_with_the_shapes():
         Views([])
     with pytest.raises(ValueError, match="does not fit"):
         Crop.at((5,), (8,), (4,))
+    with pytest.raises(ValueError, match="each of the 3 axes"):
+        Transpose.from_axes((0, 1, 1), (3, 4, 5))
     with pytest.raises(ValueError, match="factor"):
         Downsample.from_factor((2, 2, 2), (3, 3))
     with pytest.raises(ValueError, match="boundary"):

@@ -8,6 +8,7 @@ from ._check import check_adjoint as check_adjoint
 from ._convolution import Convolution as Convolution
 from ._grid import Crop as Crop
 from ._grid import Downsample as Downsample
+from ._grid import Transpose as Transpose
 from ._light_sheet import LightSheet as LightSheet
 from ._sharded import ShardedConvolution as ShardedConvolution
 from ._sharded import on_mesh as on_mesh

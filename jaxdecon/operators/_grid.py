@@ -1,4 +1,4 @@
-"""Operators that change the grid: a smaller field, larger camera pixels."""
+"""Operators that change the grid: a smaller field, larger pixels, other axes."""
 
 from collections.abc import Sequence
 
@@ -111,3 +111,48 @@ class Downsample(LinearOperator):
         for axis, factor in enumerate(self.factor):
             y = jnp.repeat(y, factor, axis)
         return y
+
+
+@pytree
+class Transpose(LinearOperator):
+    """Another order of the axes, such as a second camera's at right angles.
+
+    Made by `Transpose.from_axes`.
+    """
+
+    axes: Shape = static()
+    domain: Shape = static()
+
+    @classmethod
+    def from_axes(cls, axes: Sequence[int], shape: Sequence[int]) -> "Transpose":
+        """As `numpy.transpose` of an array of `shape`: axis i becomes `axes[i]`'s.
+
+        Raises:
+            ValueError: axes that are not each of the shape's once.
+
+        Example:
+            >>> Transpose.from_axes((2, 1, 0), (3, 4, 5)).range
+            (5, 4, 3)
+        """
+        shape, axes = check_shape("shape", shape), tuple(int(a) for a in axes)
+        if sorted(axes) != list(range(len(shape))):
+            raise ValueError(
+                f"`axes` is {axes}; each of the {len(shape)} axes of `shape` is needed "
+                f"once."
+            )
+        return cls(axes=axes, domain=shape)
+
+    @property
+    def range(self) -> Shape:
+        """The sizes in their new order."""
+        return tuple(self.domain[axis] for axis in self.axes)
+
+    def __call__(self, x: ArrayLike) -> jax.Array:
+        """`x` with its axes in the new order."""
+        return as_argument(x, self.domain, "Transpose").transpose(self.axes)
+
+    def adjoint(self, y: ArrayLike) -> jax.Array:
+        """`y` with its axes in the old order."""
+        y = as_argument(y, self.range, "Transpose.adjoint")
+        back = sorted(range(len(self.axes)), key=self.axes.__getitem__)
+        return y.transpose(back)
