@@ -43,6 +43,20 @@ def test_normaliser_keeps_photometry():
     assert np.allclose(rule.invert_object(rule.apply_object(thing)), thing, rtol=1e-6)
 
 
+def test_normaliser_knows_the_background():
+    """Haze stays in the image as light of the object."""
+    image = np.random.default_rng(0).uniform(150, 300, (40, 50)).astype(np.float32)
+    rule = learning.Normaliser.fit(image, background=100.0, high=95)
+    assert float(rule.offset) == 100
+    top = float(np.percentile(image, 95))
+    assert float(rule.offset + rule.scale) == pytest.approx(top, rel=1e-6)
+    with pytest.raises(ValueError, match="a background below the image"):
+        learning.Normaliser.fit(image, background=400.0)
+    pairs = learning.NormalisedPairs([(image[None], image)], background=100.0)
+    least = float((image.min() - 100) / (np.percentile(image, 99.9) - 100))
+    assert float(pairs[0].images.min()) == pytest.approx(least, rel=1e-5)
+
+
 def test_normaliser_does_not_hang_on_one_hot_pixel():
     image = np.random.default_rng(0).uniform(0, 1, (64, 64))
     hot = image.copy()

@@ -44,7 +44,12 @@ class Normaliser:
 
     @classmethod
     def fit(
-        cls, image: ArrayLike, *, low: float = LOW, high: float = HIGH
+        cls,
+        image: ArrayLike,
+        *,
+        low: float = LOW,
+        high: float = HIGH,
+        background: float | jax.Array | None = None,
     ) -> "Normaliser":
         """By two percentiles, which one hot pixel does not move.
 
@@ -54,10 +59,14 @@ class Normaliser:
             low: percentile that becomes 0.
             high: percentile that becomes 1. The lights must fill more of the image than
                 is left above it: raise it for a few points in the dark.
+            background: what becomes 0, where it is known, in place of a percentile.
+                Haze lifts the darkest voxels above the background; to a network with an
+                operator in it, haze is light of the object.
 
         Raises:
             ValueError: a constant image, NaN, percentiles that are the same or not in
-                order (values are not looked at while tracing).
+                order, a background above the image (values are not looked at while
+                tracing).
         """
         if not 0 <= low < high <= 100:
             raise ValueError(
@@ -66,16 +75,26 @@ class Normaliser:
         values = as_float_array("image", image)
         if is_traced(values):
             bottom, top = jnp.percentile(values, jnp.array([low, high]))
+            bottom = bottom if background is None else jnp.asarray(background)
             return cls(offset=bottom, scale=top - bottom)
-        return cls._measured(values, low, high)
+        return cls._measured(values, low, high, background)
 
     @classmethod
-    def _measured(cls, image: jax.Array, low: float, high: float) -> "Normaliser":
+    def _measured(
+        cls, image: jax.Array, low: float, high: float, background: Any
+    ) -> "Normaliser":
         check_finite("image", image)
         values = _part_of(np.asarray(image))
         bottom, top = np.percentile(values, [low, high])
         if not top > bottom:
             _refuse(values, low, high, bottom)
+        if background is not None:
+            bottom = float(background)
+            if not top > bottom:
+                raise ValueError(
+                    f"`background` is {bottom:.6g}, and `image` reaches {top:.6g} (its "
+                    f"percentile {high}); a background below the image is needed."
+                )
         return cls.affine(offset=bottom, scale=top - bottom)
 
     @classmethod

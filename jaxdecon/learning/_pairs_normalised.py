@@ -26,6 +26,7 @@ class NormalisedPairs(PairSource):
         normaliser: for all pairs; None: measured for each.
         low: percentile that becomes 0, if measured.
         high: percentile that becomes 1.
+        background: what becomes 0, where it is known; see `Normaliser.fit`.
         truths_have_offset: truths are images, too, with the same background; they get
             the offset subtracted.
 
@@ -48,11 +49,12 @@ class NormalisedPairs(PairSource):
         *,
         low: float = LOW,
         high: float = HIGH,
+        background: float | None = None,
         truths_have_offset: bool = False,
     ):
         self._source = as_source(source)
         self._fixed = normaliser
-        self._low, self._high = low, high
+        self._options = {"low": low, "high": high, "background": background}
         self._truths_have_offset = truths_have_offset
         self._lock = threading.Lock()
         self._known: dict[int, Normaliser] = {}
@@ -83,7 +85,7 @@ class NormalisedPairs(PairSource):
 
     def _measured(self, index: int, values: np.ndarray) -> Normaliser:
         try:
-            return Normaliser.fit(values, low=self._low, high=self._high)
+            return Normaliser.fit(values, **self._options)
         except ValueError as error:
             what = self._source.describe(index)
             raise ValueError(f"{what} cannot be normalised: {error}") from error
