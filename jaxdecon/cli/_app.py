@@ -12,10 +12,12 @@ from ._deconvolve import deconvolve
 from ._demo import demo
 from ._fuse import fuse
 from ._info import info
+from ._predict import predict
 from ._psf import psf
 from ._register import register
 from ._selftest import selftest
 from ._stitch import stitch
+from ._train import train
 from ._tune import tune
 
 app = typer.Typer(
@@ -25,7 +27,20 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (deconvolve, register, fuse, stitch, psf, tune, demo, info, selftest):
+COMMANDS = (
+    deconvolve,
+    predict,
+    register,
+    fuse,
+    stitch,
+    psf,
+    tune,
+    train,
+    demo,
+    info,
+    selftest,
+)
+for command in COMMANDS:
     app.command()(command)
 
 

@@ -131,15 +131,15 @@ class BlockOptions:
 
     @property
     def _block(self) -> Any:
-        return "auto" if self.block is None else _voxels("--block", self.block)
+        return "auto" if self.block is None else voxels("--block", self.block)
 
     @property
     def _halo(self) -> Any:
         named = self.halo in ("auto", "exact")
-        return self.halo if named else _voxels("--halo", self.halo)
+        return self.halo if named else voxels("--halo", self.halo)
 
 
-def _voxels(name: str, text: str) -> int | tuple[int, ...]:
+def voxels(name: str, text: str) -> int | tuple[int, ...]:
     """Whole numbers of "64,256,256", or one."""
     try:
         sizes = tuple(int(part) for part in text.split(","))

@@ -52,8 +52,10 @@ def split_inside(path: str | Path) -> tuple[Path, str]:
     return Path(text), ""
 
 
-def plan_outputs(files, output, suffix, *, series: bool) -> list[Path]:
-    """An output for every input, or one for a series."""
+def plan_outputs(
+    files, output, suffix, *, series: bool, what: str = "deconvolved"
+) -> list[Path]:
+    """An output for every input, or one for a series; `what` goes into their names."""
     from ..io import FORMATS, format_of
 
     sources = files[:1] if series else files
@@ -70,7 +72,7 @@ def plan_outputs(files, output, suffix, *, series: bool) -> list[Path]:
             )
         return [Path(output)]
     targets = [
-        (folder if output is None else Path(output)) / f"{stem}_deconvolved{suffix}"
+        (folder if output is None else Path(output)) / f"{stem}_{what}{suffix}"
         for folder, stem in map(_place, sources)
     ]
     return _distinct(sources, targets)

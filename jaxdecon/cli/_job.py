@@ -64,7 +64,7 @@ class Job:
         from .. import io
 
         self._prepare()
-        result = self.image.replace(data=_OnDemand(self, np.dtype(self.dtype)))
+        result = self.image.replace(data=OnDemand(self, np.dtype(self.dtype)))
         began = time.perf_counter()
         with progress_bar() as self._bar:
             self._task = self._bar.add_task(
@@ -167,10 +167,10 @@ class Job:
         return advance
 
 
-class _OnDemand:
+class OnDemand:
     """Volumes of a job as an array; computed when a volume is sliced."""
 
-    def __init__(self, job: Job, dtype: np.dtype):
+    def __init__(self, job: Any, dtype: np.dtype):
         self._job, self.shape, self.dtype = job, job.shape, dtype
 
     def __getitem__(self, index: tuple[int, ...]) -> np.ndarray:

@@ -136,7 +136,7 @@ def deconvolve_in_blocks(
     how = _planned(job, options) if job.settings.auto else _given(job.settings, psfs)
     work: Callable[..., Any] = functools.partial(
         volumes.deconvolve,
-        _source(job),
+        source_of(job),
         target,
         psfs if len(psfs) > 1 else psfs[0],
         boundary=job.settings.boundary,
@@ -151,7 +151,7 @@ def deconvolve_in_blocks(
         say(f"background {known} (darkest parts of some)")
 
 
-def _source(job: Any) -> Any:
+def source_of(job: Any) -> Any:
     """The path, where that alone says all: others can open it, and use its pyramid."""
     path = job.path
     plain = path.is_file() or path.name.lower().endswith((".zarr", ".n5"))

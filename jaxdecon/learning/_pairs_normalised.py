@@ -30,6 +30,10 @@ class NormalisedPairs(PairSource):
         truths_have_offset: truths are images, too, with the same background; they get
             the offset subtracted.
 
+    Attributes:
+        fixed: the normaliser of all pairs, or None.
+        options: of `Normaliser.fit`, for those that are measured.
+
     Raises:
         ValueError: constant images, or NaN, when they are met.
 
@@ -53,8 +57,8 @@ class NormalisedPairs(PairSource):
         truths_have_offset: bool = False,
     ):
         self._source = as_source(source)
-        self._fixed = normaliser
-        self._options = {"low": low, "high": high, "background": background}
+        self.fixed = normaliser
+        self.options = {"low": low, "high": high, "background": background}
         self._truths_have_offset = truths_have_offset
         self._lock = threading.Lock()
         self._known: dict[int, Normaliser] = {}
@@ -65,15 +69,15 @@ class NormalisedPairs(PairSource):
     def __getitem__(self, index: int) -> Pair:
         index = check_index(index, len(self))
         pair = self._source[index]
-        rule = self._fixed
+        rule = self.fixed
         if rule is None:
             rule = self._measured(index, self._source.sample(index, pair))
         return self._applied(pair, rule)
 
     def normaliser(self, index: int) -> Normaliser:
         """The normaliser of a pair."""
-        if self._fixed is not None:
-            return self._fixed
+        if self.fixed is not None:
+            return self.fixed
         index = check_index(index, len(self))
         with self._lock:  # measured by the first of several threads that ask
             if index not in self._known:
@@ -85,7 +89,7 @@ class NormalisedPairs(PairSource):
 
     def _measured(self, index: int, values: np.ndarray) -> Normaliser:
         try:
-            return Normaliser.fit(values, **self._options)
+            return Normaliser.fit(values, **self.options)
         except ValueError as error:
             what = self._source.describe(index)
             raise ValueError(f"{what} cannot be normalised: {error}") from error

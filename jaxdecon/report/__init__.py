@@ -5,6 +5,7 @@ from ._figure import check_plots as check_plots
 from ._figure import deconvolution_figure as deconvolution_figure
 from ._fusion_figure import fusion_figure as fusion_figure
 from ._fusion_figure import median_widths as median_widths
+from ._prediction_figure import prediction_figure as prediction_figure
 from ._projections import projections as projections
 from ._projections import rotating_projection as rotating_projection
 from ._projections import write_movie as write_movie
@@ -13,3 +14,4 @@ from ._psf_field_figure import psf_field_figure as psf_field_figure
 from ._psf_figure import psf_figure as psf_figure
 from ._registration_figure import registration_figure as registration_figure
 from ._stitch_figure import stitch_figure as stitch_figure
+from ._training_figure import training_figure as training_figure

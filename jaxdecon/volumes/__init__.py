@@ -15,6 +15,7 @@ from ._outcome import BlocksFailed as BlocksFailed
 from ._outcome import Progress as Progress
 from ._outcome import Run as Run
 from ._plan import Plan as Plan
+from ._predict import predict as predict
 from ._stitch import Stitching as Stitching
 from ._stitch import stitch as stitch
 from ._task import Outcome as Outcome

@@ -1,0 +1,147 @@
+"""What a network was trained on, and how it does on the like."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ._calibration import Calibration
+from ._cloud import Cloud
+
+VERSION = 1
+"""Of the parts in a file."""
+SAME_VOXEL = 0.01
+"""Voxel sizes that differ by less are the same: metadata are rounded."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class TrainingRecord:
+    """What a network was trained on; made by `TrainingRecord.measure`.
+
+    Attributes:
+        voxel_size: in um, (z, y, x) or (y, x); None: unknown.
+        psf: of the training, or None.
+        clouds: what training images and estimates of them look like: "light",
+            "spectrum", "input" and "output" (features), and "local" (features around
+            voxels of the images).
+        calibration: scores and maps of held-out images; None: nothing was held out.
+        facts: of held-out images, one number for each: "contradicted" (share of the
+            voxels), "error" (NRMSE to the truth).
+        about: anything else, as JSON can hold it.
+    """
+
+    voxel_size: tuple[float, ...] | None = None
+    psf: np.ndarray | None = None
+    clouds: dict[str, Cloud] = dataclasses.field(default_factory=dict)
+    calibration: Calibration | None = None
+    facts: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    about: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def measure(cls, pairs: Any, predict: Any, **how: Any) -> "TrainingRecord":
+        """Measure training pairs, and what a network makes of held-out ones.
+
+        Args:
+            pairs: a source of training pairs, in units of the images; or
+                `NormalisedPairs`, which are brought back to them.
+            predict: function of the images of a pair, (views, *spatial), and its
+                operator (or None), that gives the estimate (*spatial) in units of the
+                images; or a tuple of estimate and spread (standard deviation of
+                several networks).
+            **how: `held_out`, a source of pairs that the network was not trained on
+                (None: every other one of `pairs`, which makes it look better than it
+                is); `operator`, for all pairs, or a function of a pair's number (in
+                `held_out` and `pairs` alike), or None: no physical scores;
+                `background` and `noise`, for all, as for `assess` (None: measured in
+                every image); `voxel_size` in um; `psf`, an array; `most`, pairs of
+                either kind that are looked at (64); `about`, a dictionary.
+
+        Raises:
+            ValueError: fewer than 4 pairs.
+        """
+        from ._measure import measured  # which makes records
+
+        return measured(pairs, predict, **how)
+
+    def check_voxel_size(self, voxel_size: Any) -> None:
+        """Refuse images of another voxel size; one that is unknown is not compared.
+
+        Raises:
+            ValueError: it differs by more than 1 %.
+        """
+        if voxel_size is None or self.voxel_size is None:
+            return
+        sizes = np.broadcast_to(np.asarray(voxel_size, float), len(self.voxel_size))
+        if not np.allclose(sizes, self.voxel_size, rtol=SAME_VOXEL, atol=0):
+            here, there = (
+                " x ".join(f"{v:.4g}" for v in v) for v in (sizes, self.voxel_size)
+            )
+            raise ValueError(
+                f"`voxel_size` is {here} um, but the network was trained at {there} "
+                f"um: resample the image to that, or train at this size."
+            )
+
+    def to_parts(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Arrays by name, and the rest as JSON can hold it."""
+        arrays: dict[str, np.ndarray] = {}
+        for kind, cloud in self.clouds.items():
+            for name, array in cloud.to_arrays().items():
+                arrays[f"cloud/{kind}/{name}"] = np.asarray(array, np.float64)
+        groups: dict[str, Mapping[str, np.ndarray]] = {"fact": self.facts}
+        if self.calibration is not None:
+            groups |= {
+                "score": self.calibration.scores,
+                "table": self.calibration.tables,
+            }
+        for group, values in groups.items():
+            arrays |= {f"{group}/{n}": np.asarray(v) for n, v in values.items()}
+        if self.psf is not None:
+            arrays["psf"] = np.asarray(self.psf, np.float32)
+        rest = {
+            "version": VERSION,
+            "voxel_size": self.voxel_size and list(self.voxel_size),
+            "calibrated": self.calibration is not None,
+            "about": self.about,
+        }
+        return arrays, rest
+
+    @classmethod
+    def from_parts(
+        cls, arrays: Mapping[str, np.ndarray], rest: Mapping[str, Any]
+    ) -> "TrainingRecord":
+        """The record of such parts.
+
+        Raises:
+            ValueError: of a newer version; parts missing.
+        """
+        if rest.get("version") != VERSION:
+            raise ValueError(
+                f"the training record has version {rest.get('version')!r}; this "
+                f"version of jaxdecon reads {VERSION}."
+            )
+        groups: dict[str, dict[str, Any]] = {}
+        for name, array in arrays.items():
+            group, _, key = name.partition("/")
+            groups.setdefault(group, {})[key] = np.asarray(array)
+        calibration = None
+        if rest["calibrated"]:
+            calibration = Calibration(groups.get("score", {}), groups.get("table", {}))
+        size = rest["voxel_size"]
+        return cls(
+            voxel_size=None if size is None else tuple(size),
+            psf=groups["psf"][""] if "psf" in groups else None,
+            clouds=_clouds(groups.get("cloud", {})),
+            calibration=calibration,
+            facts=groups.get("fact", {}),
+            about=dict(rest["about"]),
+        )
+
+
+def _clouds(parts: Mapping[str, np.ndarray]) -> dict[str, Cloud]:
+    kinds = dict.fromkeys(name.split("/")[0] for name in parts)
+    fields = [field.name for field in dataclasses.fields(Cloud)]
+    try:
+        return {k: Cloud(**{f: parts[f"{k}/{f}"] for f in fields}) for k in kinds}
+    except KeyError as error:
+        raise ValueError(f"the training record lacks {error}.") from None

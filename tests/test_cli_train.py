@@ -1,0 +1,462 @@
+"""`jaxdecon train`: what it writes, what it refuses, how it goes on."""
+
+import json
+import tomllib
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+import jaxdecon as jd
+from jaxdecon.__main__ import main
+from jaxdecon.cli._train_config import read_config
+from jaxdecon.cli._train_data import material
+from jaxdecon.io import Image
+
+SIMULATED = """
+[network]
+kind = "rcan"
+width = 2
+depth = 1
+blocks = 1
+reduction = 1
+
+[simulation]
+structures = ["beads", "filaments"]
+shape = [16, 16]
+voxel_size = [0.1, 0.1]
+length = 40
+held_out = 6
+photons = [200, 500]
+psf = { kind = "gaussian", shape = [7, 7], fwhm = 2.5 }
+
+[training]
+steps = 9
+batch = 4
+loss = "mse"
+rate = 0.01
+validate_every = 3
+seed = 3
+"""
+FILES = """
+[network]
+kind = "rcan"
+width = 2
+depth = 1
+blocks = 1
+reduction = 1
+
+[data]
+inputs = "raw_*.tif"
+targets = "sharp_*.tif"
+patch = [16, 16]
+hold_out = 0.25
+
+[training]
+steps = 4
+batch = 2
+validate_every = 2
+"""
+
+
+@pytest.fixture(autouse=True)
+def quiet_cache(monkeypatch, tmp_path_factory):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def run(*arguments):
+    return main([str(part) for part in arguments])
+
+
+def written(folder, text, **changes):
+    """A configuration, with lines replaced: `key=value`, or `key=None` to drop it."""
+    lines = text.splitlines()
+    for key, value in changes.items():
+        place = next(i for i, line in enumerate(lines) if line.startswith(f"{key} ="))
+        lines[place] = "" if value is None else f"{key} = {value}"
+    path = folder / "network.toml"
+    path.write_text("\n".join(lines))
+    return path
+
+
+def refused(capsys, path, *options, code=2):
+    """The one line of error that a configuration gets."""
+    assert run("train", path, *options) == code
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+def write_pairs(folder, count=4, shape=(24, 20), voxel_size=(0.2, 0.2)):
+    """Specks, sharp and blurred."""
+    rng = np.random.default_rng(0)
+    blur = jd.operators.Convolution.from_psf(
+        jd.psf.gaussian((7, 7), 2.5), shape, boundary="periodic"
+    )
+    for number in range(count):
+        sharp = np.zeros(shape, np.float32)
+        sharp[tuple(rng.integers(2, 18, (2, 12)))] = 900
+        seen = rng.poisson(np.maximum(blur(sharp), 0) + 5).astype(np.float32)
+        for name, data in (("raw", seen), ("sharp", sharp)):
+            image = Image(data=data, axes="yx", voxel_size=voxel_size)
+            jd.io.write(folder / f"{name}_{number}.tif", image)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with a configuration, and all that came of it."""
+    folder = tmp_path_factory.mktemp("train")
+    assert run("train", written(folder, SIMULATED)) == 0
+    return folder
+
+
+def test_a_model_and_its_figure_are_written(trained):
+    model = jd.learning.load_model(trained / "model.npz")
+    assert model.config.kind == "rcan"
+    assert (model.config.views, model.config.ndim) == (1, 2)
+    assert model.about["steps"] == 9
+    assert model.about["config"] == tomllib.loads(SIMULATED)
+    assert model.record.voxel_size == (0.1, 0.1)
+    assert (trained / "model.png").stat().st_size > 10_000
+    folder = trained / "model.checkpoints"
+    assert {p.name for p in folder.iterdir()} == {"6", "9", "training.json"}
+
+
+def test_the_network_is_that_of_a_fit_on_these_pairs(trained):
+    seed = jax.random.key(3)
+    blur = jd.operators.Convolution.from_psf(jd.psf.gaussian((7, 7), 2.5), (16, 16))
+    key = jax.random.fold_in(seed, 2)
+
+    def pairs(length, number):
+        return jd.learning.NormalisedPairs(
+            jd.learning.SimulatedPairs(
+                ["beads", "filaments"],
+                blur,
+                photons=(200, 500),
+                length=length,
+                key=jax.random.fold_in(key, number),
+            )
+        )
+
+    network = jd.learning.ResidualChannelAttention(
+        ndim=2, width=2, depth=1, blocks=1, reduction=1, key=jax.random.fold_in(seed, 0)
+    )
+    found = jd.learning.fit(
+        network,
+        pairs(40, 1),
+        steps=9,
+        loss="mse",
+        optimizer=jd.learning.make_optimizer(steps=9, rate=0.01),
+        validation=pairs(6, 2),
+        validate_every=3,
+        key=jax.random.fold_in(seed, 1),
+    )
+    model = jd.learning.load_model(trained / "model.npz")
+    assert model.about["best_step"] == found.best_step
+    np.testing.assert_allclose(model.about["loss"], found.best, rtol=1e-4)
+    leaves = [jax.tree.leaves(nnx.state(n)) for n in (model.network, found.network)]
+    for one, two in zip(*leaves, strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-4)
+
+
+def test_an_interrupted_training_says_how_to_go_on(
+    trained, tmp_path, monkeypatch, capsys
+):
+    path = written(tmp_path, SIMULATED)
+    real = jd.learning.fit
+
+    def interrupted(*arguments, progress, **options):
+        def stop(step, values):
+            progress(step, values)
+            if step == 7:
+                raise KeyboardInterrupt
+
+        return real(*arguments, progress=stop, **options)
+
+    monkeypatch.setattr(jd.learning, "fit", interrupted)
+    assert run("train", path) == 130
+    out = " ".join(capsys.readouterr().out.split())
+    assert "interrupted at step 7" in out
+    assert f'keeps step 6: "jaxdecon train {path}" goes on from there' in out
+    assert not (tmp_path / "model.npz").exists()
+    monkeypatch.undo()
+    monkeypatch.setenv("COLUMNS", "200")
+    assert run("train", path) == 0
+    models = [jd.learning.load_model(f / "model.npz") for f in (trained, tmp_path)]
+    leaves = [jax.tree.leaves(nnx.state(model.network)) for model in models]
+    for one, two in zip(*leaves, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_checkpoints_of_another_configuration_are_refused(trained, capsys):
+    path = written(trained, SIMULATED, rate=0.02)
+    words = refused(capsys, path, "--overwrite")
+    assert "[training] rate was 0.01 and is 0.02" in words
+    assert "--anew" in words
+    assert run("train", path, "--overwrite", "--anew", "--dry-run") == 0
+    assert (trained / "model.checkpoints" / "9").is_dir()  # nothing was done
+    kept = json.loads((trained / "model.checkpoints" / "training.json").read_text())
+    assert kept["training"]["rate"] == 0.01
+
+
+def test_a_folder_without_checkpoints_belongs_to_nobody(tmp_path, capsys):
+    text = SIMULATED.replace("held_out = 6", "held_out = 0") + "patience = 2\n"
+    assert "`patience` needs `validation`" in refused(capsys, written(tmp_path, text))
+    text = SIMULATED + 'clip = 0\noptimizer = "sgd"\n'
+    path = written(tmp_path, text, rate="1e30", validate_every=1)
+    again = refused(capsys, path, code=1)  # and not because the first had another rate
+    assert "not finite" in again
+
+
+def test_a_model_that_exists_is_not_replaced(trained, capsys):
+    assert "model.npz exists" in refused(capsys, written(trained, SIMULATED))
+
+
+def test_a_dry_run_says_what_would_be_done(tmp_path, capsys):
+    write_pairs(tmp_path)
+    assert run("train", written(tmp_path, FILES), "--dry-run") == 0
+    out = capsys.readouterr().out
+    network = jd.learning.ResidualChannelAttention(
+        ndim=2, width=2, depth=1, blocks=1, reduction=1
+    )
+    assert "3 volumes in files, and 1 to judge by" in out
+    # As many as would tile all volumes 16 times: 16 * 3 * 24 * 20 / 16**2
+    assert "90 patches of 16x16, neither flipped nor turned" in out
+    assert f"{network.parameter_count:,} parameters" in out
+    assert "MiB for a step" in out
+    assert {p.suffix for p in tmp_path.iterdir()} == {".tif", ".toml"}
+
+
+def test_a_field_of_psfs_is_seen_from_several_places(tmp_path, capsys):
+    psfs = np.stack([jd.psf.gaussian((7, 7), w) for w in (2.0, 4.0)])[None]
+    jd.io.write_psf_field(
+        tmp_path / "field.npz", psfs, ([50.0], [0.0, 100.0]), voxel_size=(0.1, 0.1)
+    )
+    text = SIMULATED.replace(
+        'psf = { kind = "gaussian", shape = [7, 7], fwhm = 2.5 }',
+        'psf = "field.npz"\nplaces = 3',
+    )
+    path = written(tmp_path, text)
+    assert run("train", path, "--dry-run") == 0
+    assert "3 operator(s)" in capsys.readouterr().out
+    found = material(read_config(str(path)), physics=False)
+    widths = []
+    for number in range(40):
+        blur = found.operator(number)
+        point = np.zeros(blur.domain, np.float32)
+        point[tuple(n // 2 for n in blur.domain)] = 1
+        widths.append(float(jd.psf.fwhm(np.maximum(blur(point), 0))[1]))
+    # Between the nodes' 2 and 4 voxels, and another one at every place.
+    assert 2.0 < min(widths) < max(widths) < 4.0
+    assert len({round(width, 3) for width in widths}) == 3
+
+
+def test_several_views_come_from_several_psfs(tmp_path, capsys):
+    for name, widths in (("a", (2.0, 4.0)), ("b", (4.0, 2.0))):
+        psf = np.asarray(jd.psf.gaussian((9, 9), widths))
+        jd.io.write(tmp_path / f"{name}.npy", psf)
+    text = SIMULATED.replace(
+        'psf = { kind = "gaussian", shape = [7, 7], fwhm = 2.5 }',
+        'psf = ["a.npy", "b.npy"]',
+    )
+    assert run("train", written(tmp_path, text), "--dry-run") == 0
+    assert "2D, 2 view(s)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("asked", "psf", "words"),
+    [
+        ("true", None, "flipped along y and flipped along x and turned"),
+        ('["y"]', None, "flipped along y"),
+        ("false", (2.0, 2.0), "neither flipped nor turned"),
+        (None, (2.0, 2.0), "flipped along y and flipped along x and turned"),
+        ("true", (2.0, 4.0), "flipped along y and flipped along x"),
+        ("true", "skew", "neither flipped nor turned"),
+    ],
+)
+def test_patches_are_flipped_where_the_blur_allows_it(tmp_path, asked, psf, words):
+    write_pairs(tmp_path)
+    text = FILES
+    if asked is not None:
+        text = text.replace("patch =", f"augment = {asked}\npatch =")
+    if psf is not None:
+        if psf == "skew":
+            kernel = np.diag([0, 0, 1, 2, 5, 2, 1, 0, 0.0]).astype(np.float32)
+            kernel[3, 3:6] += 2
+        else:
+            kernel = np.asarray(jd.psf.gaussian((9, 9), psf))
+        jd.io.write(tmp_path / "psf.npy", kernel)
+        text = text.replace("patch =", 'psf = "psf.npy"\npatch =')
+    found = material(read_config(str(written(tmp_path, text))), physics=False)
+    assert found.summary.endswith(f", {words}")
+
+
+def test_training_on_files_with_the_operator_in_the_wiring(tmp_path):
+    write_pairs(tmp_path)
+    jd.io.write(
+        tmp_path / "psf.tif",
+        Image(
+            data=np.asarray(jd.psf.gaussian((7, 7), 2.5)),
+            axes="yx",
+            voxel_size=(0.2, 0.2),
+        ),
+    )
+    text = FILES.replace(
+        'kind = "rcan"\nwidth = 2\ndepth = 1\nblocks = 1\nreduction = 1',
+        'kind = "unrolled"\nwidth = 1\ndepth = 1',
+    ).replace("patch =", 'psf = "psf.tif"\npatch =')
+    assert run("train", written(tmp_path, text)) == 0
+    model = jd.learning.load_model(tmp_path / "model.npz")
+    assert model.network.needs_operator
+    assert model.measures_background
+    assert model.record.voxel_size == pytest.approx((0.2, 0.2))
+    assert model.record.psf.shape == (7, 7)
+
+
+@pytest.mark.parametrize(("rate", "kept"), [("1e4", True), ("1e30", False)])
+def test_a_loss_that_is_not_finite_ends_with_an_error(tmp_path, capsys, rate, kept):
+    """The best network is written, if a held-out loss was finite before."""
+    text = SIMULATED + 'clip = 0\noptimizer = "sgd"\nschedule = "constant"\n'
+    text = text.replace("validate_every = 3", "validate_every = 1")
+    words = refused(capsys, written(tmp_path, text, rate=rate), code=1)
+    assert "not finite is the loss o" in words
+    assert "simulated pair" in words
+    assert (tmp_path / "model.npz").exists() == kept
+
+
+BAD = {
+    "unknown section": (
+        SIMULATED.replace("[training]", "[trainign]"),
+        "a section [trainign]; known are [network], [data], [simulation]",
+    ),
+    "unknown key": (
+        SIMULATED.replace("steps", "step"),
+        "[training] has no step; it has steps, batch",
+    ),
+    "unknown choice of the network": (
+        SIMULATED.replace("width = 2", "withd = 2"),
+        "[network] has no withd; it has kind, ndim",
+    ),
+    "wrong kind of value": (
+        SIMULATED.replace("steps = 9", 'steps = "many"'),
+        "[training] steps is 'many'; a whole number is needed",
+    ),
+    "no network": (SIMULATED.replace('kind = "rcan"', ""), "[network] kind is missing"),
+    "a network that does not exist": (
+        SIMULATED.replace('"rcan"', '"unet"'),
+        "`kind` is 'unet'",
+    ),
+    "no pairs": (SIMULATED.split("[simulation]")[0], "has no pairs"),
+    "both": (SIMULATED + "[data]\n", "has [data] and [simulation]"),
+    "no shape": (
+        SIMULATED.replace("shape = [16, 16]", ""),
+        "[simulation] needs shape",
+    ),
+    "no TOML": ("[network\n", "is no TOML"),
+    "another dimensionality": (
+        SIMULATED.replace("width = 2", "ndim = 3"),
+        "[network] ndim is 3, and the pairs have 2",
+    ),
+    "unknown loss": (SIMULATED.replace('"mse"', '"rmse"'), "`loss` is 'rmse'"),
+    "unknown optimiser": (
+        SIMULATED + 'optimizer = "adamm"\n',
+        "`optimizer` is 'adamm'",
+    ),
+    "too few pairs": (
+        SIMULATED.replace("length = 40", "length = 3"),
+        "there are 3 pairs, and 4 or more are needed",
+    ),
+    "unknown PSF": (
+        SIMULATED.replace('"gaussian"', '"airy"'),
+        "[simulation.psf] kind is 'airy'",
+    ),
+    "unknown optics": (
+        SIMULATED.replace("fwhm = 2.5", "fwmh = 2.5"),
+        "[simulation.psf] has no fwmh; gaussian has kind, shape, energy, fwhm",
+    ),
+    "optics without numbers": (
+        SIMULATED.replace('"gaussian"', '"widefield"').replace(", fwhm = 2.5", ""),
+        "[simulation.psf] needs na, wavelength, index",
+    ),
+    "too many devices": (SIMULATED + "devices = 99\n", "[training] devices is 99"),
+    "another suffix": (
+        SIMULATED + '[output]\nmodel = "model.onnx"\n',
+        "a name that ends in .npz",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_file_that_cannot_be_is_refused_in_one_line(case, tmp_path, capsys):
+    text, words = BAD[case]
+    assert words in refused(capsys, written(tmp_path, text))
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path, capsys):
+    assert "no file" in refused(capsys, tmp_path / "none.toml")
+
+
+def damaged(folder, case):
+    """Files of which something is wrong, and the words that say it."""
+    write_pairs(folder)
+    raw = jd.io.read(folder / "raw_2.tif")
+    size = (0.2, 0.2)
+    if case == "unpaired shapes":
+        data, words = raw.data[:20], "one grid is needed"
+    elif case == "mismatched voxel sizes":
+        data, words, size = raw.data[:], "has voxel size (0.3, 0.2)", (0.3, 0.2)
+    elif case == "constant images":
+        for number in range(4):
+            flat = Image(data=np.full((24, 20), 7.0, np.float32), axes="yx")
+            jd.io.write(folder / f"raw_{number}.tif", flat, overwrite=True)
+        return "cannot be normalised: `image` is constant"
+    elif case == "too few pairs":
+        for number in (1, 2, 3):
+            for name in ("raw", "sharp"):
+                (folder / f"{name}_{number}.tif").unlink()
+        return "`source` has 1 pairs; two or more are needed"
+    else:
+        (folder / "sharp_3.tif").unlink()
+        return "there are 4 `inputs` and 3 `targets`"
+    image = Image(data=np.asarray(data), axes="yx", voxel_size=size)
+    jd.io.write(folder / "raw_2.tif", image, overwrite=True)
+    return words
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        "unpaired shapes",
+        "mismatched voxel sizes",
+        "constant images",
+        "too few pairs",
+        "a target is missing",
+    ],
+)
+def test_pairs_that_do_not_fit_are_refused_in_one_line(case, tmp_path, capsys):
+    words = damaged(tmp_path, case)
+    assert words in refused(capsys, written(tmp_path, FILES))
+
+
+def test_more_of_what_files_cannot_be(tmp_path, capsys):
+    write_pairs(tmp_path)
+    large = refused(capsys, written(tmp_path, FILES, patch="[16, 32]"))
+    assert "larger than pair" in large
+    none = refused(capsys, written(tmp_path, FILES, inputs='"none_*.tif"'))
+    assert "[data] inputs: nothing is at" in none
+    text = FILES.replace('"rcan"', '"unrolled"').replace("blocks = 1\n", "")
+    text = text.replace("reduction = 1\n", "")
+    assert "[data] psf is needed" in refused(capsys, written(tmp_path, text))
+    views = FILES.replace('"raw_*.tif"', '[["raw_0.tif", "raw_1.tif"], ["raw_2.tif"]]')
+    assert "2 `inputs` and 4 `targets`" in refused(capsys, written(tmp_path, views))
+
+
+def test_checkpoints_that_are_not_of_this_command_are_kept(tmp_path, capsys):
+    (tmp_path / "model.checkpoints").mkdir()
+    (tmp_path / "model.checkpoints" / "mine").write_text("")
+    words = refused(capsys, written(tmp_path, SIMULATED), "--anew")
+    assert "is no folder of this command" in words
+    assert (tmp_path / "model.checkpoints" / "mine").exists()
