@@ -1,0 +1,1 @@
+../../examples/honest_network.py
