@@ -102,7 +102,9 @@ def test_the_repaired_result_with_a_psf_of_this_image(folder, model, tmp_path, c
     out = tmp_path / "out.npy"
     psf = ["--psf", folder / "psf.npy", "--psf-energy", 1]
     assert run(folder, "-o", out, "--repair", 3, *psf, "--scale", 2) == 0
-    assert "training was used" not in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "training was used" not in printed
+    assert "written: the result after 3 iterations back to the data" in printed
     prepared = jd.psf.from_measured(PSF, energy=1.0).psf
     wanted = 2 * np.asarray(expected(model, 0, psf=prepared, repair=3).repaired)
     found = np.load(out).reshape(2, *FIELD)[0]
@@ -148,6 +150,8 @@ def test_named_after_the_input(folder, tmp_path):
         ({"more": ["--offset", 100]}, "need --gain"),
         ({"more": ["--tile", "a"]}, "--tile is 'a'"),
         ({"more": ["--repair", -1]}, "`--repair` is -1"),
+        ({"more": ["--psf-model", "wide"]}, "--psf-model is 'wide'"),
+        ({"more": ["--psf-model", "gaussian"]}, "--psf-model gaussian needs --fwhm"),
         ({"more": ["--blocks"]}, "end --output in .ome.zarr"),
     ],
 )
@@ -167,6 +171,16 @@ def test_outputs_are_kept_apart(folder, tmp_path, capsys):
     assert run(folder, "-o", out) == 2
     assert "exists" in capsys.readouterr().err
     assert out.read_bytes() == b"mine"
+
+
+def test_the_figure_overwrites_no_other_file(folder, tmp_path, capsys):
+    image, out = folder / "cell.ome.zarr", tmp_path / "out.npy"
+    assert run(folder, "-o", out, "--figure", image, "--overwrite") == 2
+    assert "is an input" in capsys.readouterr().err
+    assert run(folder, "-o", out, "--figure", out) == 2
+    assert "two outputs have one name" in capsys.readouterr().err
+    assert jd.io.read(image).axes == "czyx"
+    assert not out.exists()
 
 
 def test_short_memory_asks_for_tiles_or_blocks(folder, tmp_path, capsys, monkeypatch):

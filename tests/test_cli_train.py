@@ -1,6 +1,7 @@
 """`jaxdecon train`: what it writes, what it refuses, how it goes on."""
 
 import json
+import shutil
 import tomllib
 
 import jax
@@ -10,9 +11,12 @@ from flax import nnx
 
 import jaxdecon as jd
 from jaxdecon.__main__ import main
+from jaxdecon.cli._train_checkpoints import remove
 from jaxdecon.cli._train_config import read_config
 from jaxdecon.cli._train_data import material
+from jaxdecon.cli._train_files import looked_at
 from jaxdecon.io import Image
+from jaxdecon.learning import ArrayPairs
 
 SIMULATED = """
 [network]
@@ -342,7 +346,7 @@ BAD = {
     ),
     "wrong kind of value": (
         SIMULATED.replace("steps = 9", 'steps = "many"'),
-        "[training] steps is 'many'; a whole number is needed",
+        "[training] steps is 'many'; a whole number above 0 is needed",
     ),
     "no network": (SIMULATED.replace('kind = "rcan"', ""), "[network] kind is missing"),
     "a network that does not exist": (
@@ -382,6 +386,23 @@ BAD = {
         "[simulation.psf] needs na, wavelength, index",
     ),
     "too many devices": (SIMULATED + "devices = 99\n", "[training] devices is 99"),
+    "no steps": (SIMULATED.replace("steps = 9", "steps = 0"), "above 0 is needed"),
+    "a seed below zero": (
+        SIMULATED.replace("seed = 3", "seed = -3"),
+        "[training] seed",
+    ),
+    "a voxel of no size": (
+        SIMULATED.replace("[0.1, 0.1]", "[0.0, 0.1]"),
+        "voxel_size is [0.0, 0.1]; a list of numbers above 0 is needed",
+    ),
+    "voxels of one axis": (
+        SIMULATED.replace("[0.1, 0.1]", "[0.1]"),
+        "voxel_size is [0.1]; 2 numbers are needed",
+    ),
+    "a date for a shape": (
+        SIMULATED.replace("[7, 7]", "2020-01-01"),
+        "shape is 2020-01-01; 2 numbers are needed",
+    ),
     "another suffix": (
         SIMULATED + '[output]\nmodel = "model.onnx"\n',
         "a name that ends in .npz",
@@ -452,6 +473,133 @@ def test_more_of_what_files_cannot_be(tmp_path, capsys):
     assert "[data] psf is needed" in refused(capsys, written(tmp_path, text))
     views = FILES.replace('"raw_*.tif"', '[["raw_0.tif", "raw_1.tif"], ["raw_2.tif"]]')
     assert "2 `inputs` and 4 `targets`" in refused(capsys, written(tmp_path, views))
+
+
+def test_patches_without_light_end_no_training(tmp_path):
+    """Of images of which most is exactly zero; a volume as a whole can be scaled."""
+    rng = np.random.default_rng(0)
+    for number in range(4):
+        sharp = np.zeros((64, 64), np.uint16)
+        sharp[tuple(rng.integers(4, 60, (2, 6)))] = 900
+        seen = sum(np.roll(sharp, (y, x), (0, 1)) // 9 for y in OFF for x in OFF)
+        jd.io.write(tmp_path / f"raw_{number}.tif", Image(data=seen, axes="yx"))
+        jd.io.write(tmp_path / f"sharp_{number}.tif", Image(data=sharp, axes="yx"))
+    path = written(tmp_path, FILES, patch="[16, 16]\nbest_of = 3")
+    assert run("train", path) == 0
+    record = jd.learning.load_model(tmp_path / "model.npz").record
+    assert 4 <= record.about["pairs"] < 64
+
+
+OFF = (-1, 0, 1)
+
+
+def test_what_no_model_can_hold_is_refused_before_the_training(tmp_path, capsys):
+    write_pairs(tmp_path)
+    for name in "ab":
+        jd.io.write(tmp_path / f"{name}.npy", np.asarray(jd.psf.gaussian((7, 7), 2.0)))
+    path = written(tmp_path, FILES, patch='[16, 16]\npsf = ["a.npy", "b.npy"]')
+    assert "2 PSFs, and the pairs have 1 view(s)" in refused(capsys, path)
+    psfs = np.stack([jd.psf.gaussian((7, 7), w) for w in (2.0, 4.0)])[None]
+    jd.io.write_psf_field(
+        tmp_path / "field.npz", psfs, ([12.0], [0.0, 20.0]), voxel_size=(0.2, 0.2)
+    )
+    path = written(tmp_path, FILES, patch='[16, 16]\npsf = "field.npz"')
+    assert "patches lie anywhere in it" in refused(capsys, path)
+    assert not (tmp_path / "model.checkpoints").exists()
+
+
+def test_one_psf_serves_several_views(tmp_path):
+    write_pairs(tmp_path, 6)
+    jd.io.write(tmp_path / "psf.npy", np.asarray(jd.psf.gaussian((7, 7), 2.0)))
+    views = [[f"raw_{n}.tif", f"raw_{n}.tif"] for n in range(6)]
+    path = written(tmp_path, FILES, patch='[16, 16]\npsf = "psf.npy"', inputs=views)
+    assert run("train", path) == 0
+    model = jd.learning.load_model(tmp_path / "model.npz")
+    assert model.config.views == 2
+    assert model.record.psf.shape[0] == 2
+
+
+def files_of(pairs):
+    """Of patches, and the time point where a file has several."""
+    words = [pairs.describe(number) for number in range(len(pairs))]
+    return {word.split("(")[1].split(")")[0] for word in words}
+
+
+def test_held_out_pairs_are_looked_at_before_the_training(tmp_path, capsys):
+    write_pairs(tmp_path)
+    path = written(tmp_path, FILES)
+    found = material(read_config(str(path)), physics=False)
+    capsys.readouterr()
+    (name,) = files_of(found.raw_held_out)
+    bad = np.full((24, 20), 3.0, np.float32)
+    bad[12, 10] = np.nan
+    jd.io.write(name, Image(data=bad, axes="yx"), overwrite=True)
+    assert f"{name} (or its target) has NaN" in refused(capsys, path)
+    assert not (tmp_path / "model.checkpoints").exists()
+
+
+def test_files_are_paired_as_people_count(tmp_path, capsys):
+    folder = tmp_path / "day [1]"  # and a folder's name is no pattern
+    folder.mkdir()
+    write_pairs(folder)
+    for old, new in ((3, 10), (2, 9)):
+        (folder / f"raw_{old}.tif").rename(folder / f"raw_{new}.tif")
+        (folder / f"sharp_{old}.tif").rename(folder / f"sharp_{new:03}.tif")
+    assert run("train", written(folder, FILES), "--dry-run") == 0
+    out = capsys.readouterr().out
+    assert "raw_1.tif -> sharp_1.tif, ..., raw_10.tif -> sharp_010.tif" in out
+
+
+@pytest.mark.parametrize("files", [1, 3])
+def test_time_points_of_a_file_are_not_split(tmp_path, files):
+    rng = np.random.default_rng(0)
+    for number in range(files):
+        for name in ("raw", "sharp"):
+            data = rng.random((4, 24, 20), np.float32)
+            image = Image(data=data, axes="tyx", voxel_size=(0.2, 0.2))
+            jd.io.write(tmp_path / f"{name}_{number}.tif", image)
+    config = read_config(str(written(tmp_path, FILES)))
+    found = material(config, physics=False)
+
+    trained, judged = files_of(found.raw), files_of(found.raw_held_out)
+    assert (len(trained), len(judged)) == ((3, 1) if files == 1 else (8, 4))
+    if files == 1:
+        assert judged == {f"{tmp_path}/raw_0.tif, time point 3"}
+    else:
+        owners = [{word.split(",")[0] for word in part} for part in (trained, judged)]
+        assert not owners[0] & owners[1]
+
+
+def test_a_record_looks_at_more_than_a_patch_where_there_is_enough():
+    def box(patch, *shapes):
+        return looked_at(patch, ArrayPairs(*[[np.zeros(s) for s in shapes]] * 2))
+
+    assert box((8, 8), (128, 140)) == (32, 32)
+    assert box((8, 8), (128, 30)) == (8, 8)  # three places alone
+    assert box((8, 8), (40, 40), (20, 20)) == (8, 8)
+    assert box((8, 8), *[(40, 20)] * 8) == (16, 16)
+
+
+def test_only_checkpoints_are_removed(trained, tmp_path, capsys):
+    folder = shutil.copytree(trained, tmp_path / "copy") / "model.checkpoints"
+    (folder / "mine.txt").write_text("")
+    (folder / "2020").mkdir()
+    (folder / "13.orbax-checkpoint-tmp").mkdir()
+    remove(folder)
+    assert {p.name for p in folder.iterdir()} == {"mine.txt", "2020"}
+    # Nor does a folder with other things become one of this command.
+    text = SIMULATED + 'checkpoint = "."\n'
+    words = refused(capsys, written(tmp_path, text))
+    assert "copy, network.toml, and no checkpoints of this command" in words
+    assert not (tmp_path / "training.json").exists()
+
+
+def test_settings_that_cannot_be_read_are_named(trained, tmp_path, capsys):
+    folder = shutil.copytree(trained, tmp_path / "copy")
+    (folder / "model.checkpoints" / "training.json").write_text("")
+    words = refused(capsys, folder / "network.toml", "--overwrite")
+    assert "training.json" in words
+    assert "--anew" in words
 
 
 def test_checkpoints_that_are_not_of_this_command_are_kept(tmp_path, capsys):

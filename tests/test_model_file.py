@@ -150,6 +150,10 @@ KERNEL = "network.c1.kernel"
         ({KERNEL: np.ones((3, 3, 1, 5))}, r"has shape \(3, 3, 1, 5\), not"),
         ({KERNEL: np.full((3, 3, 1, 2), np.nan)}, "NaN"),
         ({"record": {"version": 9}}, "version 9"),
+        ({"record": [1]}, "cannot be used"),
+        ({"network": "rln"}, "kind None; this version has"),
+        ({"normalisation": {}}, "cannot be used: 'low'"),
+        ({"normalisation": {"offset": 1, "scale": 0}}, "`scale` is 0"),
         ({"head": np.array("{")}, "is no model, or is broken"),
     ],
 )

@@ -281,6 +281,7 @@ def test_nothing_to_check_with():
     image = scene()[1]
     found = predict(DenseDeconNet(ndim=2), image)
     assert found.verdict == "unchecked"
+    assert found.score is None
     assert found.residual is None
     assert found.outside is None
     assert found.best is found.image
@@ -300,6 +301,73 @@ def test_the_psf_of_the_training_is_taken_and_said():
     np.testing.assert_array_equal(found.image, given.image)
     assert "that of the training was used" in found.reasons[-1]
     assert not any("training was used" in reason for reason in given.reasons)
+
+
+def test_an_operator_of_another_psf_than_the_trainings_is_doubted():
+    """As that PSF would be; an operator that has no PSF is not compared."""
+    _, image = scene()
+    model = Model(DenseDeconNet(ndim=2), record=TrainingRecord(psf=PSF))
+
+    def reasons(operator):
+        how = {"background": 100.0, "noise": CameraNoise.of()}
+        return predict(model, image, operator=operator, **how).reasons
+
+    same, wide = (
+        jd.operators.Convolution.from_psf(jd.psf.gaussian(shape, width), image.shape)
+        for shape, width in (((11, 8), 3.0), ((15, 15), 4.5))
+    )
+    weight = jd.operators.Weight.from_values(np.ones(64), image.shape)
+    assert not any("times as wide" in reason for reason in reasons(same))
+    assert any("1.49, 1.49 times as wide" in reason for reason in reasons(wide))
+    assert not any("times as wide" in reason for reason in reasons(weight @ wide))
+
+
+def test_what_could_not_be_compared_is_said():
+    image = scene()[1]
+    record = TrainingRecord(voxel_size=(0.1, 0.1))
+    model = Model(DenseDeconNet(ndim=2), Percentiles(background=5.0), record)
+
+    def said(**how):
+        return " ".join(predict(model, image, psf=PSF, **how).reasons)
+
+    assert "voxels of the training, 0.1 x 0.1 µm" in said()
+    assert "voxels of the training" not in said(voxel_size=0.1)
+    assert "that of the training, 5, was taken off" in said()
+    assert "was taken off" not in said(background=100.0)
+    with pytest.raises(ValueError, match=r"trained on 0\.1 x 0\.1 µm"):
+        predict(model, image, voxel_size=0.2)
+
+
+def test_camera_units_keep_the_light_and_the_verdict():
+    """Gain 2, offset 100: twice the counts, and the same to say of them."""
+    _, image = scene()
+    model = Model(DenseDeconNet(ndim=2), Percentiles(background=100.0))
+    noise = CameraNoise.of(), CameraNoise.of(gain=2.0, offset=100.0)
+    one, other = (
+        predict(model, i, psf=PSF, background=b, noise=n)
+        for i, b, n in ((image, 100.0, noise[0]), (2 * image + 100, 300.0, noise[1]))
+    )
+    limit = 1e-4 * float(abs(one.image).max())
+    np.testing.assert_allclose(other.image, 2 * one.image, atol=2 * limit)
+    assert other.verdict == one.verdict
+    assert other.score == pytest.approx(one.score, abs=0.02)
+
+
+def test_an_ensemble_counts_where_the_model_knows_its_spread():
+    blur = jd.operators.Convolution.from_psf(PSF, (32, 32))
+    pairs = jd.learning.SimulatedPairs("spheres", blur, length=8, key=jax.random.key(2))
+    network = UnrolledRichardsonLucy(ndim=2, depth=1)
+    near, far = (randomised(network, scale) for scale in (0.05, 3.0))
+    image = np.asarray(pairs[0].images[0])
+    model = Model.of(network, pairs, psf=PSF, background=5.0, others=[near])
+    how = {"psf": PSF, "background": 5.0}
+    alike = predict(model, image, others=[near], **how)
+    apart = predict(model, image, others=[far], **how)
+    assert apart.assessment.scores["spread"] > alike.assessment.scores["spread"] + 3
+    assert any("networks differ from one another" in r for r in apart.reasons)
+    assert apart.assessment.score > alike.assessment.score
+    alone = Model.of(network, pairs, psf=PSF, background=5.0)
+    assert "does not count" in predict(alone, image, others=[far], **how).reasons[-1]
 
 
 def test_an_ensemble_has_a_spread():
@@ -412,6 +480,7 @@ def test_a_program_with_the_operator_inside_for_any_batch():
         ({"platforms": ()}, "are needed"),
         ({"psf": None}, "`psf` is needed"),
         ({"background": None}, "`background` is needed"),
+        ({"background": np.nan}, "`background` is nan"),
     ],
 )
 def test_programs_that_cannot_be(options, message):

@@ -216,6 +216,8 @@ def kept(tmp_path_factory):
         (Gain(width=8), {}, "another architecture: width 4, and here 8"),
         (Gain(), {"optimizer": SGD}, "another optimizer: it keeps 5 arrays"),
         (Gain(), {"batch": 2}, "another training: batch 4, and here 2"),
+        (Gain(), {"loss": "l1"}, "another training: loss mse, and here l1"),
+        (Gain(), {"validation": HELD_OUT}, "validation pairs 0, and here 5"),
         (Gain(ballast=9), {}, "parameters of other shapes"),
         (Gain(), {"resume": False}, "`resume` is False"),
     ],
@@ -242,10 +244,45 @@ def test_a_broken_checkpoint_is_passed_over(kept, tmp_path):
         found = train(checkpoint=folder, optimizer=ADAM, validate_every=4)
     whole = train(optimizer=ADAM)
     np.testing.assert_array_equal(found.history["loss"], whole.history["loss"])
+    # From then on all is kept again, also before the step that was broken.
+    shutil.rmtree(folder / "12" / "arrays")
+    options = {"validate_every": 1, "progress": interrupted_at(11)}
+    with pytest.warns(UserWarning, match="cannot be read"):  # noqa: SIM117
+        with pytest.raises(Stopped):
+            train(checkpoint=folder, optimizer=ADAM, **options)
+    assert {p.name for p in folder.iterdir()} == {"9", "10"}
     for step in folder.glob("[0-9]*"):
         shutil.rmtree(step / "about")
     with pytest.raises(ValueError, match=r"no checkpoint in .* can be read"):
         train(checkpoint=folder, optimizer=ADAM)
+
+
+def test_folders_that_are_no_checkpoints_are_left_alone(tmp_path):
+    for year in ("2019", "2020", "2021"):
+        (tmp_path / year).mkdir()
+        (tmp_path / year / "cells.tif").write_text("")
+    with pytest.raises(ValueError, match="2019 is no checkpoint of a training"):
+        train(checkpoint=tmp_path)
+    assert len([*tmp_path.glob("*/cells.tif")]) == 3
+
+
+def test_a_disk_that_is_full_is_named_and_costs_no_network(tmp_path, monkeypatch):
+    from orbax.checkpoint import CheckpointManager
+
+    def full(*_, **__):
+        raise ValueError("OUT_OF_RANGE: no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CheckpointManager, "save", full)
+        with pytest.raises(OSError, match="is the disk full"):
+            train(checkpoint=tmp_path)
+    # The last one is written while the training ends.
+    monkeypatch.setattr(CheckpointManager, "wait_until_finished", full)
+    monkeypatch.setattr(CheckpointManager, "save", lambda *_, **__: True)
+    monkeypatch.setattr(CheckpointManager, "close", lambda _: None)
+    with pytest.warns(UserWarning, match="is the disk full"):
+        found = train(checkpoint=tmp_path)
+    assert found.status == "done"
 
 
 def test_a_file_is_no_folder_for_checkpoints(tmp_path):
@@ -342,6 +379,24 @@ def test_a_rate_that_is_too_high_ends_in_a_message():
     assert np.isfinite(found.history["loss"]).all()
 
 
+def test_an_update_that_is_not_finite_is_not_made():
+    """A schedule that ends in NaN, at the last step: no loss is taken after it."""
+    rate = lambda count: jnp.where(count == 11, jnp.nan, RATE)  # noqa: E731
+    found = train(optimizer=optax.sgd(rate))
+    assert (found.status, found.steps) == ("not finite", 11)
+    assert "stopped at step 12" in found.message
+    assert "the optimiser's update" in found.message
+    gains, _, _ = numpy_training(11, 4, HELD_OUT)
+    np.testing.assert_allclose(found.network.gain[...], gains[-1], rtol=1e-5)
+
+
+def test_optimisers_that_look_at_the_loss_get_it():
+    # Every loss is above the first one's 1e-9 part: the rate is halved at every step.
+    falls = optax.contrib.reduce_on_plateau(factor=0.5, patience=1, rtol=1.0)
+    found = train(optimizer=optax.chain(SGD, falls), steps=40)
+    assert 0.1 < found.network.gain[0] < 1.0 < train(steps=40).network.gain[0]
+
+
 def test_validation_pairs_that_are_not_finite_are_named():
     found = train(validation=OneBad(3), validate_every=2)
     assert found.status == "not finite"
@@ -358,6 +413,7 @@ def test_validation_pairs_that_are_not_finite_are_named():
         ({"patience": 2}, "`patience` needs `validation`"),
         ({"steps": 0}, "`steps` is 0"),
         ({"validate_every": 0}, "`validate_every` is 0"),
+        ({"checkpoint_every": 0}, "`checkpoint_every` is 0"),
         ({"validation": []}, "`validation` has no pairs"),
         ({"loss": "mean"}, "`loss` is 'mean'"),
         ({"mesh": jax.devices()[:1] * 3}, "`mesh` has 3 devices and `batch` is 4"),

@@ -332,6 +332,9 @@ def test_without_a_record():
     assert verdicts == ["no objection", "doubtful", "unchecked"]
     assert "contradict" in bad.reasons[0]
     assert "not seen" in bad.reasons[-1]
+    assert "at the rim, what light from outside" in bad.reasons[-1]
+    periodic = learning.assess(truth, images, operator=blur("periodic"))
+    assert "at the rim" not in periodic.reasons[-1]
     assert none.map is None
     assert np.isnan(none.score)
     assert np.min(bad.map) < 1e-6

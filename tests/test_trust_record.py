@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import ndimage
 from scipy.spatial.distance import mahalanobis
 
 import jaxdecon as jd
@@ -14,6 +15,7 @@ from jaxdecon.learning.trust._calibration import Calibration, calibrated
 from jaxdecon.learning.trust._cloud import Cloud
 from jaxdecon.learning.trust._features import features, spectrum
 from jaxdecon.learning.trust._psf_likeness import compare_psfs
+from jaxdecon.learning.trust._smooth import averaged
 from jaxdecon.learning.trust._traits import light_traits, trait_names
 from jaxdecon.operators import Convolution
 
@@ -103,6 +105,73 @@ def test_other_light_is_noticed(record):
     )
 
 
+@pytest.mark.parametrize(
+    ("change", "score", "words"),
+    [
+        ({"photons": 1e5}, "light", "light is not as in the training images: photon"),
+        ({"background": 200}, "light", "light is not as in the training images: backg"),
+        ({"blur": 7.0}, "spectrum", "power spectrum of the image is not as in"),
+    ],
+)
+def test_what_is_off_is_named(record, change, score, words):
+    """More photons; haze; a wider PSF: each without a doubt of the score's kind."""
+    blur = Convolution.from_psf(
+        jd.psf.gaussian((13, 13), change.pop("blur", 3.5)), FIELD
+    )
+    light = {"photons": (100.0, 400.0), "background": 5, **change}
+    images, _ = learning.SimulatedPairs(
+        "filaments", blur, length=4, key=jax.random.key(3), **light
+    )[0]
+    how = {**HOW, "background": float(light["background"])}
+    found = learning.assess(predict(images, BLUR), images, record=record, **how)
+    assert found.familiarity.scores[score] > 2.5
+    assert any(words in reason for reason in found.reasons)
+    assert not any("no sign" in reason for reason in found.reasons)
+
+
+def test_a_score_that_is_no_number_is_no_good_one(record):
+    """Squares of 1e22 are beyond float32."""
+    images, _ = pairs("filaments", 3)[0]
+    huge = np.full(FIELD, 1e22)
+    for known in (record, None):
+        found = learning.assess(huge, images, record=known, **HOW)
+        assert found.verdict == "doubtful"
+    calibration = record.calibration
+    assert calibration.rarity("pull", np.array([np.nan, 0.0])).tolist()[0] < 1e-3
+
+
+def test_the_operator_of_a_pair_is_its_own():
+    """By its number among all pairs, also where every other one judges."""
+    seen = []
+
+    def operator(index):
+        seen.append(index)
+        return BLUR
+
+    how = {**HOW, "operator": operator}
+    source = pairs("filaments", 1, length=9)
+    record = learning.TrainingRecord.measure(source, predict, **how)
+    assert seen == [0, 2, 4, 6, 8, 1, 3, 5, 7]
+    images, _ = source[1]
+    found = learning.assess(predict(images, BLUR), images, record=record, **HOW)
+    assert "4 images of the training (nothing was held out" in found.reasons[0]
+
+
+def test_of_several_views_every_psf_is_compared():
+    psfs = np.stack([jd.psf.gaussian((13, 13), w) for w in ((2.5, 5.0), (5.0, 2.5))])
+    views = jd.operators.Views([Convolution.from_psf(p, FIELD) for p in psfs])
+    pair = learning.SimulatedPairs("filaments", views, key=jax.random.key(3))[0]
+    record = learning.TrainingRecord(psf=psfs)
+    how = {**HOW, "operator": views, "background": (5.0, 5.0), "record": record}
+    same, other = (
+        learning.assess(pair.truth, pair.images, psf=psf, **how)
+        for psf in (psfs, psfs[[0, 0]])
+    )
+    assert same.verdict == "no objection"
+    assert other.verdict == "doubtful"
+    assert any("not that of the training: 0.5" in reason for reason in other.reasons)
+
+
 def test_other_blur_is_noticed(record):
     images, _ = pairs("filaments", 3)[0]
     wide = jd.psf.gaussian((13, 13), 5.0)
@@ -136,6 +205,31 @@ def test_parts_survive_a_file(record, tmp_path):
     assert np.array_equal(one.map, other.map)
     with pytest.raises(ValueError, match="version 99"):
         learning.TrainingRecord.from_parts(arrays, {**rest, "version": 99})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("cloud/input/mean", np.full(14, np.nan)),
+        ("cloud/input/mean", np.zeros(3)),
+        ("cloud/local/spread", None),
+        ("table/all", None),
+        ("table/pull", np.zeros(3)),
+        ("score/pull", np.zeros(0)),
+        ("voxel_size", [0.1, -0.1]),
+    ],
+)
+def test_broken_parts_are_refused(record, name, value):
+    """And not used: with NaN, nothing would ever be unusual."""
+    arrays, rest = record.to_parts()
+    if name in rest:
+        rest[name] = value
+    elif value is None:
+        del arrays[name]
+    else:
+        arrays[name] = value
+    with pytest.raises(ValueError, match=r"broken|lacks|voxel_size"):
+        learning.TrainingRecord.from_parts(arrays, rest)
 
 
 def test_without_operator_only_familiarity_is_judged(record):
@@ -239,6 +333,23 @@ def test_features_know_structures_and_not_brightness():
     assert len(trait_names("input", 3, solid.size)) == solid.size
     assert np.isfinite(solid).all()
     assert np.isfinite(features(jnp.zeros(FIELD), local=True)).all()
+
+
+def test_the_dark_has_features_of_its_own():
+    """A light elsewhere, by whose rounding all in the dark once was covered."""
+    image = np.full((60, 50), 1e-4, np.float32)
+    image[10:20, 10:20] = 1e3
+    smooth = averaged(jnp.asarray(image**4), 6.0)
+    expected = ndimage.gaussian_filter(
+        (image**4).astype(float), 6.0, mode="reflect", truncate=3.5
+    )
+    np.testing.assert_allclose(smooth, expected, rtol=1e-5)
+    # Noise in the dark, a disc of 1,000 times as much light far away.
+    field = np.random.default_rng(0).normal(size=(120, 120)).astype(np.float32)
+    far = np.hypot(*(np.indices(field.shape) - 20)) < 15
+    found = np.asarray(features(jnp.asarray(field + 1000 * far), local=True))
+    dark = found[:, 75:-5, 75:-5]
+    assert abs(dark - dark.mean((1, 2), keepdims=True)).max() < 4
 
 
 def test_spectrum_is_that_of_the_wave():

@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
@@ -19,6 +19,7 @@ from ._psf_options import Optics, with_options
 class ImageOptics(Optics):
     """Optics, whose model is not called --model: here that is the network's file."""
 
+    model_option: ClassVar[str] = "--psf-model"
     model: Annotated[
         str | None,
         typer.Option(
@@ -92,7 +93,10 @@ def predict(
     voxel_size: VoxelSize = None,
     background: Annotated[
         str,
-        typer.Option(help="Offset in the image's units, or auto (its darkest parts)."),
+        typer.Option(
+            help="Offset in the image's units; auto: for the network as in training, "
+            "for the checks the image's darkest parts."
+        ),
     ] = "auto",
     gain: Annotated[
         float | None,
@@ -141,10 +145,10 @@ def predict(
     targets = plan_outputs(files, output, suffix, series=False, what="predicted")
     maps = {"trust": trust, "residual": residual}
     extra = {name: Path(path) for name, path in maps.items() if path is not None}
-    _check_outputs(files, targets, extra, overwrite=overwrite)
-    if figure is not None:
+    drawn = None if figure is None else Path(figure)
+    _check_outputs(files, targets, extra, drawn, overwrite=overwrite)
+    if drawn is not None:
         report.check_plots()
-        io.check_target(Path(figure), overwrite=overwrite)
     if extra and not check:
         raise ValueError(
             f"--{next(iter(extra))} needs the checks: leave out --no-check."
@@ -179,7 +183,12 @@ def predict(
 
 
 def _check_outputs(
-    files: list[Path], targets: list[Path], extra: dict[str, Path], *, overwrite: bool
+    files: list[Path],
+    targets: list[Path],
+    extra: dict[str, Path],
+    figure: Path | None,
+    *,
+    overwrite: bool,
 ) -> None:
     """Refuse outputs that cannot be written, before any work."""
     from .. import io
@@ -189,9 +198,11 @@ def _check_outputs(
             f"--{next(iter(extra))} is one file for {len(files)} inputs; predict them "
             f"one at a time."
         )
-    everything = [*targets, *extra.values()]
+    images = [*targets, *extra.values()]
+    everything = images if figure is None else [*images, figure]
     for target in everything:
-        io.format_of(target, writing=True)
+        if target is not figure:
+            io.format_of(target, writing=True)
         if not has_journal(target):  # else it is looked at when that is read
             io.check_target(target, overwrite=overwrite)
         if target.resolve() in [file.resolve() for file in files]:

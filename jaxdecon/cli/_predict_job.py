@@ -134,6 +134,11 @@ class PredictJob:
         volume = volume.squeeze(0) if self._is_plane else volume
         found = self._predict(volume, dict(zip(self.image.axes, index, strict=False)))
         self._tell(found, index)
+        if found.repaired is not None:
+            say(
+                f"  written: the result after {self.settings.repair} iterations back "
+                f"to the data; verdict and maps are of the network's own"
+            )
         for name, values in self._written.items():
             values[index] = self._map(found, name).reshape(self.image.volume_shape)
         if self.figure is not None and not any(index):

@@ -22,14 +22,14 @@ def check_optics(optics: Optics, instead: str) -> None:
         if given not in ("model", *model.needs, *model.takes):
             users = [k for k, m in MODELS.items() if given in (*m.needs, *m.takes)]
             raise ValueError(
-                f"--model {name} does not use {option(given)}, which is for "
-                f"{', '.join(users)}."
+                f"{optics.model_option} {name} does not use {option(given)}, which is "
+                f"for {', '.join(users)}."
             )
     missing = [need for need in model.needs if need not in optics.given()]
     if missing:
         raise ValueError(
-            f"a PSF is needed: give {instead}, or the optics: --model {name} needs "
-            f"{_options(model.needs)} (missing: {_options(missing)})."
+            f"a PSF is needed: give {instead}, or the optics: {optics.model_option} "
+            f"{name} needs {_options(model.needs)} (missing: {_options(missing)})."
         )
     _check_lengths(optics)
     _check_indices(optics)

@@ -61,7 +61,9 @@ def make_psf(optics: Optics, shape: Sequence[int], voxel_size: Sequence[float]) 
         voxel_size: µm.
     """
     if optics.model == "light-sheet" and len(shape) != 3:
-        raise ValueError("--model light-sheet needs a volume; the image is 2D.")
+        raise ValueError(
+            f"{optics.model_option} light-sheet needs a volume; the image is 2D."
+        )
     size = modelled_shape(optics, shape, voxel_size)
     with options_named(), _undersampled_once():
         return model_of(optics).make(optics, size, voxel_size)
@@ -93,7 +95,9 @@ def model_of(optics: Optics) -> Model:
     """The model that is meant, if there is one of that name."""
     name = model_name(optics)
     if name not in MODELS:
-        raise ValueError(f"--model is {name!r}; known: {', '.join(MODELS)}.")
+        raise ValueError(
+            f"{optics.model_option} is {name!r}; known: {', '.join(MODELS)}."
+        )
     return MODELS[name]
 
 

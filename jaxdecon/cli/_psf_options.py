@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import typer
 
@@ -18,7 +18,13 @@ def _option(text: str, *names: str) -> Any:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Optics:
-    """What the command line says of the optics; None where it says nothing."""
+    """What the command line says of the optics; None where it says nothing.
+
+    Attributes:
+        model_option: what the option of the model is called.
+    """
+
+    model_option: ClassVar[str] = "--model"
 
     model: Annotated[
         str | None,

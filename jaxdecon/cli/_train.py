@@ -54,7 +54,7 @@ def train(
     for line in training.lines():
         say(line)
     if dry_run:
-        say(f"memory: {training.memory() / 2**20:.0f} MiB for a step")
+        say(f"memory: {training.memory() / 2**20:.3g} MiB for a step")
         say(f"would write {target} and {figure}")
         return
     folder = checkpoint_folder(said)
@@ -78,9 +78,9 @@ class Progress:
         done: steps.
     """
 
-    def __init__(self, bar: Any, steps: int):
-        self._bar, self.done = bar, 0
-        self._task = bar.add_task("training", total=steps, speed="")
+    def __init__(self, bar: Any, steps: int, done: int):
+        self._bar, self.done = bar, done
+        self._task = bar.add_task("training", total=steps, completed=done, speed="")
         self._last: dict[str, float] = {}
 
     def __call__(self, step: int, values: Mapping[str, float]) -> None:
@@ -94,8 +94,11 @@ class Progress:
 
 def _trained(training: Training, folder: Path, path: str) -> Any:
     """With a progress line; an interruption says how to go on."""
+    done = last_step(folder) or 0
+    if done:
+        say(f"going on from step {done}, which {folder} keeps")
     with progress_bar() as bar:
-        progress = Progress(bar, training.config["training"]["steps"])
+        progress = Progress(bar, training.config["training"]["steps"], done)
         try:
             fit = training.fit(folder, progress)
         except KeyboardInterrupt:
@@ -123,8 +126,9 @@ def _write(
 
     if fit.status == "not finite" and not fit.history["validation"].size:
         return  # nobody knows whether the network is any good
+    # The model first: a figure alone would be in the way of the next try.
+    training.model(fit).save(target, overwrite=overwrite)
     curves = report.training_figure(fit, title=str(target))
     with io.atomic_target(figure, overwrite=overwrite) as partial:
         curves.savefig(partial, format="png")
-    training.model(fit).save(target, overwrite=overwrite)
     say(f"wrote {target} and {figure}")

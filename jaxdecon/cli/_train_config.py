@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -27,11 +28,13 @@ def _is_text(value: Any) -> bool:
 _are_texts = _is_list(_is_text)
 TESTS: dict[str, Callable[[Any], bool]] = {
     "a whole number": _is_whole,
+    "a whole number above 0": lambda v: _is_whole(v) and v > 0,
+    "a whole number from 0 to 4294967295": lambda v: _is_whole(v) and 0 <= v < 2**32,
     "a number": _is_number,
     "text": _is_text,
     "true or false": lambda v: isinstance(v, bool),
     "a list of whole numbers": _is_list(_is_whole),
-    "a list of numbers": _is_list(_is_number),
+    "a list of numbers above 0": _is_list(lambda v: _is_number(v) and v > 0),
     "a number or [low, high]": lambda v: (
         _is_number(v) or (_is_list(_is_number)(v) and len(v) == 2)
     ),
@@ -65,6 +68,9 @@ def _network_keys() -> dict[str, tuple[str, Any]]:
     }
 
 
+COUNT = "a whole number above 0"
+FROM_NOTHING = "a whole number from 0 to 4294967295"
+SIZES = "a list of numbers above 0"
 PSF = "a path, a list of paths, or a table of optics"
 SECTIONS: dict[str, dict[str, tuple[str, Any]]] = {
     "data": {
@@ -72,10 +78,10 @@ SECTIONS: dict[str, dict[str, tuple[str, Any]]] = {
         "targets": ("a path or a list of paths", None),
         "channels": ("a list of whole numbers", None),
         "target_channel": ("a whole number", None),
-        "voxel_size": ("a list of numbers", None),
+        "voxel_size": (SIZES, None),
         "psf": (PSF, None),
         "patch": ("a list of whole numbers", None),
-        "best_of": ("a whole number", 1),
+        "best_of": (COUNT, 1),
         "augment": ('true, false, or a list of "z", "y", "x", "turns"', None),
         "hold_out": ("a number", 0.2),
         "targets_have_background": ("true or false", False),
@@ -83,17 +89,17 @@ SECTIONS: dict[str, dict[str, tuple[str, Any]]] = {
     "simulation": {
         "structures": ("a name or a list of names", "mixture"),
         "shape": ("a list of whole numbers", None),
-        "voxel_size": ("a list of numbers", None),
-        "spacing": ("a list of numbers", None),
+        "voxel_size": (SIZES, None),
+        "spacing": (SIZES, None),
         "psf": (PSF, None),
-        "places": ("a whole number", 4),
+        "places": (COUNT, 4),
         "photons": ("a number or [low, high]", [50.0, 1000.0]),
         "background": ("a number or [low, high]", 5.0),
         "read_noise": ("a number or [low, high]", 0.0),
         "gain": ("a number", 1.0),
         "offset": ("a number", 0.0),
-        "length": ("a whole number", 1000),
-        "held_out": ("a whole number", 32),
+        "length": (COUNT, 1000),
+        "held_out": (FROM_NOTHING, 32),
     },
     "normalise": {
         "low": ("a number", 2.0),
@@ -101,18 +107,18 @@ SECTIONS: dict[str, dict[str, tuple[str, Any]]] = {
         "background": ("a number", None),
     },
     "training": {
-        "steps": ("a whole number", 1000),
-        "batch": ("a whole number", 4),
+        "steps": (COUNT, 1000),
+        "batch": (COUNT, 4),
         "loss": ("text", "ssim_mse"),
         "optimizer": ("text", "adam"),
         "rate": ("a number", 1e-3),
         "schedule": ("text", "cosine"),
         "clip": ("a number", 1.0),
-        "seed": ("a whole number", 0),
-        "validate_every": ("a whole number", 100),
-        "patience": ("a whole number", None),
+        "seed": (FROM_NOTHING, 0),
+        "validate_every": (COUNT, 100),
+        "patience": (COUNT, None),
         "checkpoint": ("text", None),
-        "checkpoint_every": ("a whole number", None),
+        "checkpoint_every": (COUNT, None),
         "log": ("text", None),
         "devices": ('a number, or "all"', 1),
     },
@@ -212,7 +218,9 @@ def _section(name: str) -> str:
 
 
 def expanded(config: Config, section: str, key: str, value: Any) -> list[str]:
-    """The files of a pattern, or of paths and patterns, sorted within each pattern.
+    """The files of a pattern, or of paths and patterns.
+
+    Those of a pattern are in the order in which people count: a2, a10.
 
     Raises:
         FileNotFoundError: a path is not there, or a pattern matches nothing.
@@ -220,7 +228,7 @@ def expanded(config: Config, section: str, key: str, value: Any) -> list[str]:
     found: list[str] = []
     for name in [value] if isinstance(value, str) else value:
         path = config.file(name)
-        matches = sorted(map(str, _matching(path)))
+        matches = sorted(map(str, _matching(path)), key=_counted)
         if not matches:
             raise FileNotFoundError(
                 f"{config.path}: [{section}] {key}: nothing is at {path}."
@@ -232,8 +240,12 @@ def expanded(config: Config, section: str, key: str, value: Any) -> list[str]:
 def _matching(path: Path) -> Sequence[Path]:
     if path.exists():
         return [path]
-    parts = path.parts
-    first = next((i for i, part in enumerate(parts) if set(part) & set("*?[")), None)
-    if first is None:
-        return []
-    return list(Path(*parts[:first]).glob(str(Path(*parts[first:]))))
+    # What is there is no pattern, whatever it is called.
+    here = next(parent for parent in path.parents if parent.exists())
+    return list(here.glob(str(path.relative_to(here))))
+
+
+def _counted(name: str) -> list[Any]:
+    """Text and numbers, in turns."""
+    parts = re.split(r"([0-9]+)", name)
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)]

@@ -13,14 +13,15 @@ from ..learning import (
     NormalisedPairs,
     Percentiles,
     SimulatedPairs,
-    hold_out,
     patches,
 )
 from ..learning.prediction._model import MEASURED
 from ..learning.prediction._optics import operator_of
 from ..operators import VaryingConvolution
 from ..psf import PSFField
-from ._train_config import Config, expanded
+from ._console import say
+from ._train_config import Config
+from ._train_files import files, looked_at, one_each, partners, split
 from ._train_psf import psfs_for
 
 JUDGED = 64
@@ -107,6 +108,11 @@ def _normalisation(config: Config, physics: bool) -> Percentiles:
 def _simulated(config: Config, physics: bool, key: jax.Array) -> Material:
     said = config["simulation"]
     shape, size = tuple(said["shape"]), said["voxel_size"]
+    if size is not None and len(size) != len(shape):
+        raise ValueError(
+            f"{config.path}: [simulation] voxel_size is {size}; {len(shape)} numbers "
+            f"are needed, as for shape."
+        )
     psfs = psfs_for(config, "simulation", shape, size)
     operators = _operators(psfs, shape, said["places"], jax.random.fold_in(key, 0))
     names = ("photons", "background", "read_noise")
@@ -187,24 +193,28 @@ def _operators(psfs: Any, shape: Any, places: int, key: jax.Array) -> list[Any]:
 
 def _from_files(config: Config, physics: bool, key: jax.Array) -> Material:
     said = config["data"]
+    inputs, targets = files(config)
+    say(f"files: {partners(inputs, targets)}")
     volumes = DiskPairs(
-        *_files(config),
+        inputs,
+        targets,
         channels=said["channels"],
         target_channel=said["target_channel"],
         voxel_size=said["voxel_size"],
     )
     patch, size = tuple(said["patch"]), volumes.voxel_size
     psfs = psfs_for(config, "data", patch, size)
+    psfs = one_each(config, psfs, volumes, patch)
     train, judge = volumes, None
     if said["hold_out"]:
-        train, judge = hold_out(
-            volumes, said["hold_out"], key=jax.random.fold_in(key, 0)
+        train, judge = split(
+            volumes, targets, said["hold_out"], jax.random.fold_in(key, 0)
         )
     operator = operator_of(psfs, patch) if psfs else None
 
-    def cut(source: Any, number: int, **how: Any) -> Any:
+    def cut(source: Any, number: int, shape: Any = patch, **how: Any) -> Any:
         own = jax.random.fold_in(key, number)
-        return patches(source, patch, best_of=said["best_of"], key=own, **how)
+        return patches(source, shape, best_of=said["best_of"], key=own, **how)
 
     def normalised(source: Any) -> Any:
         return _normalised(
@@ -217,15 +227,16 @@ def _from_files(config: Config, physics: bool, key: jax.Array) -> Material:
 
     augment = _augmentation(config, patch, psfs)
     pairs = cut(normalised(train), 1, augment=augment)
+    box = looked_at(patch, judge or train)
     return Material(
         pairs=pairs,
         held_out=None if judge is None else cut(normalised(judge), 2, count=JUDGED),
-        raw=cut(train, 3, count=JUDGED),
-        raw_held_out=None if judge is None else cut(judge, 4, count=JUDGED),
+        raw=cut(train, 3, box, count=JUDGED),
+        raw_held_out=None if judge is None else cut(judge, 4, box, count=JUDGED),
         normalisation=_normalisation(config, physics),
         operator=operator,
         held_out_operator=operator,
-        record_operator=operator,
+        record_operator=operator_of(psfs, box) if psfs else None,
         psfs=psfs,
         voxel_size=None if None in size else tuple(float(s) for s in size if s),
         background=config["normalise"]["background"],
@@ -240,18 +251,6 @@ def _background(values: Any) -> float:
     from ..deconvolution import estimate_background
 
     return estimate_background(np.asarray(values))
-
-
-def _files(config: Config) -> tuple[list[Any], list[str]]:
-    said = config["data"]
-    inputs = said["inputs"]
-    nested = isinstance(inputs, list) and isinstance(inputs[0], list)
-    found: list[Any] = (
-        [tuple(expanded(config, "data", "inputs", one)) for one in inputs]
-        if nested
-        else expanded(config, "data", "inputs", inputs)
-    )
-    return found, expanded(config, "data", "targets", said["targets"])
 
 
 def _augmentation(config: Config, patch: tuple[int, ...], psfs: Any) -> Augmentation:

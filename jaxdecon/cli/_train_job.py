@@ -1,11 +1,19 @@
 """A training as a file describes it, checked and ready."""
 
 import dataclasses
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ._train_config import Config
+
+LEAST_PAIRS = 4
+"""Of which a record can be made."""
+MOST_PAIRS = 64
+"""Of which it is made."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,26 +81,67 @@ class Training:
 
     def model(self, fit: Any) -> Any:
         """The trained network with a record of what it was trained on."""
+        about = {
+            "steps": fit.steps,
+            "best_step": fit.best_step,
+            "loss": float(fit.best),
+            "seconds": round(fit.seconds, 1),
+        }
+        return self._recorded(fit.network, about)
+
+    def rehearse(self) -> None:
+        """Make the record of a few pairs: what is wrong there ends no long training.
+
+        Raises:
+            ValueError: pairs of which no record can be made.
+        """
+        self._recorded(self.network, {}, LEAST_PAIRS)
+
+    def _recorded(
+        self, network: Any, about: Mapping[str, Any], most: int = MOST_PAIRS
+    ) -> Any:
         from ..learning import Model
 
         material = self.material
+        held_out = material.raw_held_out
         return Model.of(
-            fit.network,
-            material.raw,
-            validation=material.raw_held_out,
+            network,
+            self._lit(material.raw, 2 * most),
+            validation=None if held_out is None else self._lit(held_out, most),
             normalisation=material.normalisation,
             psf=material.psfs or None,
             operator=material.record_operator,
             voxel_size=material.voxel_size,
             background=material.background,
-            about={
-                "config": self.config.given,
-                "steps": fit.steps,
-                "best_step": fit.best_step,
-                "loss": float(fit.best),
-                "seconds": round(fit.seconds, 1),
-            },
+            most=most,
+            about={"config": self.config.given, **about},
         )
+
+    def _lit(self, pairs: Any, most: int) -> Any:
+        """Pairs with something in them: others cannot be normalised by themselves."""
+        from ..learning import Model
+        from ..learning._pairs import Subset
+
+        model = Model(self.network, self.material.normalisation)
+        numbers = (n for n in range(len(pairs)) if self._is_lit(model, pairs[n]))
+        found = [*itertools.islice(numbers, most)]
+        if len(found) < LEAST_PAIRS:
+            raise ValueError(
+                f"{self.config.path}: of {len(pairs)} pairs looked at, {len(found)} "
+                f"have something in them, and {LEAST_PAIRS} or more are needed to know "
+                f"what the network was trained on: larger patches, or `best_of`."
+            )
+        return Subset(pairs, found)
+
+    def _is_lit(self, model: Any, pair: Any) -> bool:
+        from ..learning.prediction._run import measured_rule
+
+        images = np.asarray(pair.images, np.float32)
+        try:
+            measured_rule(model, images, self.material.background)
+        except ValueError:
+            return False
+        return True
 
 
 def prepared(config: Config) -> Training:
@@ -120,6 +169,8 @@ def prepared(config: Config) -> Training:
     physics = chosen["kind"] == "unrolled" or bool(chosen.get("physics"))
     found = material(config, physics=physics)
     check_pairs(found.pairs, least=said["batch"])
+    if found.held_out is not None:
+        check_pairs(found.held_out, least=1)
     views, *spatial = found.pairs[0].images.shape
     own = {"views": views, "ndim": len(spatial)}
     _check_fits(config, chosen, own)
@@ -130,13 +181,15 @@ def prepared(config: Config) -> Training:
             f"{config.path}: this network has the physics in its wiring: [data] psf is "
             f"needed."
         )
-    return Training(
+    training = Training(
         config=config,
         network=network,
         material=found,
         optimizer=optimizer,
         devices=devices,
     )
+    training.rehearse()
+    return training
 
 
 def _check_fits(

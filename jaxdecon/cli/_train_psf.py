@@ -61,6 +61,8 @@ def _from_file(path: str, shape: Sequence[int], voxel_size: tuple) -> Any:
             f"one PSF of {len(shape)} axes is needed."
         )
     known = None not in image.voxel_size and None not in voxel_size
+    if not known:
+        say(f"psf: voxel size of {path} or of the images unknown; taken to be the same")
     prepared = psf.from_measured(
         volumes[0],
         voxel_size=image.known_voxel_size if known else None,
@@ -99,9 +101,10 @@ def _modelled(config, section, given, shape, voxel_size) -> np.ndarray:
         raise ValueError(
             f"{where} needs the voxel size: give [{section}] voxel_size in µm."
         )
-    size = tuple(given.get("shape", _usual(shape)))
-    if len(size) != len(shape):
+    size = given.get("shape", list(_usual(shape)))
+    if not isinstance(size, list) or len(size) != len(shape):
         raise ValueError(f"{where} shape is {size}; {len(shape)} numbers are needed.")
+    size = tuple(size)
     whole = make(size, voxel_size, **options) if sized else make(size, **options)
     kept = np.asarray(psf.crop_to_energy(whole, given.get("energy", ENERGY)))
     widths = ", ".join(f"{w:.2f}" for w in np.asarray(psf.fwhm(whole)))

@@ -60,8 +60,8 @@ def export_model(
     Raises:
         FileExistsError: `path` is there, and `overwrite` is not set.
         ImportError: flatbuffers is missing; the message names the extra.
-        ValueError: a shape of other axes; an unknown platform; no PSF where one is
-            needed.
+        ValueError: a shape of other axes; an unknown platform; no PSF or background
+            where one is needed.
 
     Notes:
         Percentiles are those of all voxels, and not, as in `predict`, of a sample where
@@ -93,6 +93,8 @@ def export_model(
         raise ValueError("`psf` is needed: the operator is part of this network.")
     if background is None and model.measures_background:
         raise ValueError("`background` is needed: it cannot be measured in a program.")
+    if background is not None and not np.isfinite(background):
+        raise ValueError(f"`background` is {background}; a finite number is needed.")
     inside = psfs if model.network.needs_operator else None
     function = _program(model, inside, background)
     image = sizes if config.views == 1 else (config.views, *sizes)

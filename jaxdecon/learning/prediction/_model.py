@@ -17,7 +17,7 @@ from .._normalise import HIGH, LOW, Normaliser
 from .._pairs import as_source
 from .._pairs_normalised import NormalisedPairs
 from ._optics import kept_psf, operator_of, psfs_of
-from ._run import Runner, measured_rule
+from ._run import Runner, measured_rule, spread_of
 
 SAME_SIZE = 0.01
 """Relative difference of voxel sizes that is rounding: files give three digits, which
@@ -189,6 +189,7 @@ class Model:
         normalisation: Any = None,
         psf: Any = None,
         operator: Any = None,
+        others: Sequence[Any] = (),
         about: Mapping[str, Any] | None = None,
         **how: Any,
     ) -> "Model":
@@ -204,6 +205,8 @@ class Model:
             psf: of the training, kept in the record and taken where none is given.
             operator: for all pairs, or a function of their number; None: of `psf`, and
                 no physical scores without it.
+            others: networks or models with which this one will be an ensemble: see
+                `predict`; their spread on held-out pairs becomes known.
             about: how it was trained, anything that JSON can hold.
             how: voxel_size, background, noise, most: see `TrainingRecord.measure`.
 
@@ -217,10 +220,17 @@ class Model:
         if operator is None and psfs is not None:
             operator = operator_of(psfs, as_source(pairs).spatial_shape(0))
 
+        models = [
+            one if isinstance(one, Model) else cls(one, normalisation)
+            for one in (model, *others)
+        ]
+
         def estimate(images: Any, operator: Any) -> Any:
             images = np.asarray(images, np.float32)
-            rule = measured_rule(model, images, how.get("background"))
-            return Runner(network, rule)(images[None], operator)[0]
+            rules = [measured_rule(m, images, how.get("background")) for m in models]
+            runs = [Runner(m.network, r) for m, r in zip(models, rules, strict=True)]
+            found = [run(images[None], operator)[0] for run in runs]
+            return found[0] if len(found) == 1 else (found[0], spread_of(found))
 
         record = trust.TrainingRecord.measure(
             pairs,

@@ -20,7 +20,16 @@ from ._weights import weights_of, with_weights
 FORMAT, VERSION = "jaxdecon model", 1
 SUFFIX = ".npz"
 HEAD, NETWORK, RECORD = "head", "network.", "record."
-BROKEN = (TypeError, ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile)
+BROKEN = (
+    AttributeError,
+    EOFError,
+    KeyError,
+    OSError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def write_model(
@@ -102,7 +111,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             raise ValueError(f"its format is {head['format']!r}")
     except FileNotFoundError:
         raise FileNotFoundError(f"no file {path}.") from None
-    except (*BROKEN, AttributeError, zlib.error) as error:
+    except BROKEN as error:
         raise ValueError(
             f"{path} is no model, or is broken ({error}): one is written by "
             f"`jaxdecon train` or `Model.save`."
@@ -111,7 +120,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def _config(path: Path, head: dict[str, Any]) -> NetworkConfig:
-    known = head.get("network") or {}
+    known = head.get("network")
+    known = known if isinstance(known, dict) else {}
     if known.get("kind") not in KINDS:
         raise ValueError(
             f"{path} holds a network of kind {known.get('kind')!r}; this version has "
@@ -140,9 +150,9 @@ def numbers_of(normalisation: Normalisation) -> dict[str, Any]:
 
 
 def _normalisation(numbers: dict[str, Any]) -> Normalisation:
-    return (
-        Normaliser.affine(**numbers) if "scale" in numbers else Percentiles(**numbers)
-    )
+    if "scale" in numbers:
+        return Normaliser.affine(**numbers)
+    return Percentiles(*(numbers[name] for name in ("low", "high", "background")))
 
 
 def _json(head: dict[str, Any]) -> str:

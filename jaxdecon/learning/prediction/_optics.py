@@ -113,6 +113,27 @@ def known_psfs(model: Any, psf: Any) -> tuple[tuple[Any, ...] | None, list[str]]
     return psfs_of(trained, config), [TRAINED]
 
 
+def psf_in(operator: Any, shape: Sequence[int]) -> np.ndarray | None:
+    """The PSF, (*shape) or (views, *shape), of an operator that has one; else None.
+
+    Args:
+        operator: given by hand.
+        shape: of the PSF, or less where the operator's grid is smaller.
+    """
+    if isinstance(operator, Views):
+        parts = [psf_in(part, shape) for part in operator.operators]
+        known = [part for part in parts if part is not None]
+        same = len({part.shape for part in known}) == 1
+        return np.stack(known) if same and len(known) == len(parts) else None
+    if not isinstance(operator, Convolution) or len(operator.grid) != len(shape):
+        return None
+    kernel = np.asarray(jnp.fft.irfftn(operator.transfer, s=operator.grid))
+    kernel = np.fft.fftshift(np.maximum(kernel, 0))  # what is below is rounding
+    sizes = [min(n, g) for n, g in zip(shape, operator.grid, strict=True)]
+    starts = [g // 2 - n // 2 for n, g in zip(sizes, operator.grid, strict=True)]
+    return kernel[tuple(slice(s, s + n) for s, n in zip(starts, sizes, strict=True))]
+
+
 def kept_psf(psfs: Sequence[Any]) -> np.ndarray | None:
     """PSFs as one array for a record; None for fields."""
     if any(isinstance(psf, PSFField) for psf in psfs):

@@ -10,15 +10,15 @@ from jax.typing import ArrayLike
 
 from ..._core._check import as_float_array, check_count
 from ...operators import LinearOperator
-from ...psf import PSFField
 from .. import trust
 from .._network import Network
 from .._network import _check_operator as check_operator
 from .._network_config import NetworkConfig
 from ._model import Model, as_model
+from ._notes import background_note, psf_to_compare, spread_note, voxel_note
 from ._optics import known_psfs, margins_of, operator_of
 from ._prediction import Prediction
-from ._run import Runner, measured_rule
+from ._run import Runner, measured_rule, spread_of
 from ._tiles import checked_tile, halo_of, in_tiles, tiles_of
 
 UNCHECKED = "no check was asked for"
@@ -36,7 +36,7 @@ def predict(
     *,
     operator: LinearOperator | None = None,
     psf: Any = None,
-    voxel_size: Sequence[float | None] | None = None,
+    voxel_size: float | Sequence[float | None] | None = None,
     background: float | Sequence[float] | None = None,
     noise: Any = None,
     tile: int | Sequence[int] | None = None,
@@ -58,7 +58,8 @@ def predict(
             wiring, and for the checks.
         psf: in place of `operator`: centred on n // 2, divided by its sum; one for
             each view, or one for all; or a `PSFField`. Without either, the training's.
-        voxel_size: of the image, µm; compared with the training's.
+        voxel_size: of the image, µm, a number or one for each axis; compared with the
+            training's.
         background: of the image, in its units; one number, or one for each view. It is
             for the checks, and what becomes 0 for networks that know the operator or
             were trained with a known background. None: measured for the checks in the
@@ -72,7 +73,8 @@ def predict(
         batch: tiles at a time.
         repair: iterations that pull the estimate back to the data: 3-10, or none. They
             start from the estimate; from half of it and half the image if doubtful.
-        others: more networks for the same task; how far they differ is the spread.
+        others: more networks for the same task; how far they differ is the spread. It
+            counts in verdict and trust if the model was made with `others`, too.
         check: whether to judge at all.
 
     Returns:
@@ -103,11 +105,15 @@ def predict(
     check_count("batch", batch, 1)
     models = [as_model(one) for one in (network, *others)]
     images = _as_views(image, models[0].config)
+    if isinstance(voxel_size, int | float):
+        voxel_size = (voxel_size,) * models[0].config.ndim
     for model in models:
         _check_alike(model, models[0])
         model.check_voxel_size(voxel_size)
     levels = _levels(background, images)
     psfs, said = (None, []) if operator is not None else known_psfs(models[0], psf)
+    compared = psf_to_compare(models[0], psf, psfs, operator)
+    said = [*said, *voxel_note(models[0], voxel_size)]
     if tile is not None and models[0].config.kind == "unrolled":
         said = [*said, TILED]
     if check or repair or tile is None:
@@ -122,10 +128,11 @@ def predict(
         return _tiled(model.network, runner, images, tile, batch, psfs)
 
     estimates = [estimate(model) for model in models]
-    found = Prediction(image=estimates[0], spread=_spread(estimates))
+    found = Prediction(image=estimates[0], spread=spread_of(estimates))
     physics = {"operator": operator, "background": levels}
     if check:
-        compared = None if psf is None else _one_psf(psfs)
+        said = [*background_note(models[0], images, levels), *said]
+        said = [*said, *spread_note(models[0], found.spread)]
         scene = {**physics, "noise": noise, "psf": compared}
         found = _judged(found, images, models[0], scene)
     reasons = found.reasons if check else (UNCHECKED,)
@@ -215,12 +222,6 @@ def _tiled(
     return in_tiles(lambda stack: runner(stack, operator), images, tiles, batch)
 
 
-def _spread(estimates: Sequence[Any]) -> Any:
-    if len(estimates) == 1:
-        return None
-    return jnp.std(jnp.stack([jnp.asarray(one) for one in estimates]), 0)
-
-
 def _levels(background: Any, images: np.ndarray) -> Any:
     """The background as the checks take it: None, a number, or one for each view."""
     if background is None:
@@ -250,15 +251,8 @@ def _judged(
         outside_map=judged.outside_map,
         familiarity=judged.familiarity,
         trust=judged.map,
-        score=judged.score,
+        score=None if judged.verdict == trust.UNCHECKED else judged.score,
         verdict=judged.verdict,
         reasons=judged.reasons,
         assessment=judged,
     )
-
-
-def _one_psf(psfs: Sequence[Any] | None) -> Any:
-    """What the record's PSF is compared with; None where there are several."""
-    if psfs is None or len(psfs) > 1:
-        return None
-    return psfs[0].mean if isinstance(psfs[0], PSFField) else psfs[0]

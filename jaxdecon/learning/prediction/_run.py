@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -51,6 +52,13 @@ class Runner:
         """Estimates of (batch, views, *spatial)."""
         operator = operator if self.needs_operator else None
         return run(self.graphdef, self.state, images, self.rule, operator)
+
+
+def spread_of(estimates: Sequence[Any]) -> Any:
+    """Standard deviation between estimates of several networks; None: of one."""
+    if len(estimates) == 1:
+        return None
+    return jnp.std(jnp.stack([jnp.asarray(one) for one in estimates]), 0)
 
 
 def measured_rule(model: Any, images: np.ndarray, background: Any) -> Normaliser:

@@ -18,6 +18,8 @@ from ._step import TrainState
 FORMAT = 1
 KEPT = 2
 """Checkpoints in a folder: the last, and one more."""
+PARTS = ("about", "arrays", "history")
+"""Folders in each."""
 ADVICE = "give another `checkpoint` folder, or remove this one to begin anew"
 
 
@@ -52,6 +54,7 @@ class Checkpoints:
 
     Raises:
         FileExistsError: checkpoints are there and `resume` is not set.
+        ValueError: files or folders of another origin have a number for a name.
         NotADirectoryError: the folder is a file.
     """
 
@@ -66,18 +69,35 @@ class Checkpoints:
             raise NotADirectoryError(
                 f"`checkpoint` is {folder}, a file; a folder is needed."
             )
+        self._refuse_others()
         options = orbax.CheckpointManagerOptions(
             max_to_keep=KEPT, create=True, cleanup_tmp_directories=True
         )
         self._manager = orbax.CheckpointManager(self.folder, options=options)
+        self._broken: list[int] = []
         if not resume and self._manager.all_steps():
             self.close()
             raise FileExistsError(
                 f"{folder} has checkpoints, and `resume` is False: {ADVICE}."
             )
 
+    def _refuse_others(self) -> None:
+        """Folders with a number for a name would be removed as old checkpoints."""
+        for path in sorted(self.folder.glob("[0-9]*")):
+            if path.name.isdigit() and not is_checkpoint(path):
+                raise ValueError(
+                    f"`checkpoint` is {self.folder}, where {path.name} is no "
+                    f"checkpoint of a training: give another folder."
+                )
+
     def save(self, snapshot: Snapshot) -> None:
-        """Keep it; writing goes on in the background."""
+        """Keep it; writing goes on in the background.
+
+        Raises:
+            OSError: it, or the one before it, could not be written.
+        """
+        while self._broken:  # Orbax writes nothing before the last step that it knows
+            self._manager.delete(self._broken.pop())
         args = self._orbax.args
         # A copy: the next step gives the memory of the state away.
         arrays = jax.tree.map(jnp.copy, _arrays(snapshot.state, snapshot.best))
@@ -85,14 +105,15 @@ class Checkpoints:
         about["history"] = {name: len(snapshot.history[name]) for name in KINDS}
         # Arrays without elements are none to Orbax.
         history = {n: _with_first(snapshot.history[n], k) for n, k in KINDS.items()}
-        self._manager.save(
-            snapshot.step,
-            args=args.Composite(
-                about=args.JsonSave(about),
-                arrays=args.StandardSave(arrays),
-                history=args.StandardSave(history),
-            ),
+        parts = args.Composite(
+            about=args.JsonSave(about),
+            arrays=args.StandardSave(arrays),
+            history=args.StandardSave(history),
         )
+        try:
+            self._manager.save(snapshot.step, args=parts)
+        except Exception as error:  # of this one, or of the one before it
+            raise OSError(self._not_written(error)) from error
 
     def last(self, state: TrainState, best: Any) -> Snapshot | None:
         """The last snapshot that can be read, in arrays like these.
@@ -112,6 +133,7 @@ class Checkpoints:
             except Exception as error:
                 reason = " ".join(str(error).split())[:200]
                 broken += f" That of step {step}: {reason}."
+                self._broken.append(step)
                 continue
             if broken:
                 warnings.warn(
@@ -170,9 +192,28 @@ class Checkpoints:
             )
 
     def close(self) -> None:
-        """Wait for what is being written."""
-        self._manager.wait_until_finished()
+        """Wait for what is being written.
+
+        Warns:
+            UserWarning: that failed; what was learned is not lost for it.
+        """
+        try:
+            self._manager.wait_until_finished()
+        except Exception as error:
+            warnings.warn(self._not_written(error), stacklevel=3)
         self._manager.close()
+
+    def _not_written(self, error: Exception) -> str:
+        reason = " ".join(str(error).split())[:300]
+        return (
+            f"a checkpoint could not be written to {self.folder}; is the disk full? "
+            f"Those before it are kept. {reason}"
+        )
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a folder was written by `Checkpoints`, though it may be damaged."""
+    return any((path / part).is_dir() for part in PARTS)
 
 
 class _Differs(Exception):

@@ -22,7 +22,7 @@ from ._loop import Loop, Plan
 from ._operators import Operators
 from ._optimizer import make_optimizer
 from ._result import Fit
-from ._step import as_argument, first_state, has_batch_statistics
+from ._step import as_argument, first_state, has_batch_statistics, loss_name
 from ._validation import Validation
 
 OperatorOrFunction = LinearOperator | Callable[[int], LinearOperator]
@@ -53,14 +53,14 @@ def fit(
     """Train a network.
 
     One compiled step makes gradient and update; batches are made ahead by threads, and
-    losses are looked at two steps later, so that the device never waits. From a loss or
-    a gradient that is not finite on nothing changes any more: the training stops, and
-    says at which pair.
+    losses are looked at two steps later, so that the device never waits. From a loss, a
+    gradient or an update that is not finite on nothing changes any more: the training
+    stops, and says at which pair.
 
     With a folder for checkpoints, a training that was interrupted goes on as if it had
     not been: on one machine with the same loss curve, bit for bit. It has to be called
-    with the same network, pairs, batch, key and optimiser; the rest may change, `steps`
-    too (the rate of the default optimiser depends on it).
+    with the same network, pairs, batch, loss, validation, key and optimiser; the rest
+    may change, `steps` too (the rate of the default optimiser depends on it).
 
     Args:
         network: to begin with; it is not changed.
@@ -96,6 +96,7 @@ def fit(
             optimiser, version, or training; pairs that do not fit.
         TypeError: no network, no source, no loss.
         ImportError: a log, and no tensorboardX.
+        OSError: a checkpoint cannot be written; those before it are kept.
 
     Example:
         >>> import jax, jaxdecon as jd
@@ -132,7 +133,9 @@ def fit(
         validate_every=validate_every,
         patience=None if patience is None else check_count("patience", patience, 1),
         checkpoint_every=check_count(
-            "checkpoint_every", checkpoint_every or validate_every, 1
+            "checkpoint_every",
+            validate_every if checkpoint_every is None else checkpoint_every,
+            1,
         ),
         prefetch=prefetch,
         progress=progress,
@@ -142,7 +145,7 @@ def fit(
     loop = Loop(plan, graphdef, state)
     with contextlib.ExitStack() as last_of_all:
         if checkpoint is not None:
-            about = _about(network, plan)
+            about = _about(network, plan, loss, validation)
             kept = Checkpoints(checkpoint, about, resume=resume)
             last_of_all.callback(kept.close)
             loop.keep(kept)
@@ -151,15 +154,20 @@ def fit(
         return loop.run()
 
 
-def _about(network: Network, plan: Plan) -> dict[str, Any]:
-    """What a training must have in common with one that it goes on with."""
+def _about(network: Network, plan: Plan, loss: Any, validation: Any) -> dict[str, Any]:
+    """What a training must have in common with one that it goes on with.
+
+    Losses of another kind, or of other pairs, would be compared with the best so far.
+    """
     words = np.asarray(jax.random.key_data(plan.key)).ravel()
     return {
         "architecture": network.config.to_dict(),
         "training": {
             "batch": plan.batch,
             "key": [int(word) for word in words],
+            "loss": loss_name(loss),
             "pairs": len(plan.source),
+            "validation pairs": 0 if validation is None else len(validation),
         },
     }
 

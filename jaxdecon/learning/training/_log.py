@@ -10,7 +10,8 @@ class Log:
 
     Args:
         folder: for the files; None: none are written.
-        start: steps that an earlier run did; what its log says of later ones is hidden.
+        start: steps that an earlier run did; what a log there says of later ones is
+            hidden.
 
     Raises:
         ImportError: tensorboardX is missing; the message names the extra.
@@ -21,7 +22,7 @@ class Log:
         if folder is not None:
             self._writer = _writer_class()(
                 os.fspath(folder),
-                purge_step=start + 1 if start else None,
+                purge_step=start + 1,
                 # Two runs that begin in one second would share a file.
                 filename_suffix=f".{start:09}",
             )

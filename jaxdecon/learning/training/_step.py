@@ -1,5 +1,6 @@
 """One training step, compiled: gradient, update, and a guard against NaN."""
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -9,6 +10,7 @@ import optax
 from flax import nnx
 
 from ..._core._pytree import pytree, static
+from .._losses import LOSSES
 from .._losses_reblur import ReblurLoss
 from .._network import Network
 from ._devices import Placement
@@ -22,8 +24,8 @@ class TrainState:
         parameters: what is learned.
         rest: further variables of the network, if it has any.
         optimizer: the optimiser's state.
-        good: whether all losses and gradients were finite so far. From the first that
-            is not, nothing changes any more: the host may look later.
+        good: whether all losses, gradients and updates were finite so far. From the
+            first that is not, nothing changes any more: the host may look later.
     """
 
     parameters: Any
@@ -65,6 +67,14 @@ def as_argument(loss: Any) -> Any:
     return loss if isinstance(loss, ReblurLoss) else PlainLoss(function=loss)
 
 
+def loss_name(loss: Any) -> str:
+    """Of a loss as it was given: its own, that of its function, or of its class."""
+    if isinstance(loss, str):
+        return loss
+    named = next((name for name, one in LOSSES.items() if one is loss), None)
+    return named or getattr(loss, "__qualname__", type(loss).__name__)
+
+
 def first_state(
     network: Network, optimizer: Any, placement: Placement
 ) -> tuple[Any, TrainState]:
@@ -103,10 +113,23 @@ def step(
         placement: of the arrays.
     """
     value, gradient = _gradient(state, batch, loss, graphdef, placement)
-    finite = jnp.isfinite(value) & jnp.isfinite(_power(gradient))
-    good = state.good & finite
-    change, started = optimizer.update(gradient, state.optimizer, state.parameters)
+
+    def value_of(parameters: Any) -> jax.Array:
+        there = dataclasses.replace(state, parameters=parameters)
+        return _gradient(there, batch, loss, graphdef, placement)[0]
+
+    # Those that look at the loss get it, e.g. `reduce_on_plateau`; others do not mind.
+    change, started = optax.with_extra_args_support(optimizer).update(
+        gradient,
+        state.optimizer,
+        state.parameters,
+        value=value,
+        grad=gradient,
+        value_fn=value_of,
+    )
     moved = optax.apply_updates(state.parameters, change)
+    finite = jnp.isfinite(value) & jnp.isfinite(_power(gradient)) & _is_finite(moved)
+    good = state.good & finite
 
     def keep(new: Any, old: Any) -> Any:
         return jax.tree.map(functools.partial(jnp.where, good), new, old)
@@ -189,6 +212,12 @@ def gradient_power(
 
 def _power(gradient: Any) -> jax.Array:
     return sum((jnp.vdot(g, g) for g in jax.tree.leaves(gradient)), jnp.zeros(()))
+
+
+def _is_finite(tree: Any) -> jax.Array:
+    """Whether all numbers are: a rate can be NaN where the gradient is not."""
+    leaves = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]
+    return jnp.stack(leaves).all()
 
 
 def predicted(graphdef: Any, parameters: Any, rest: Any, batch: Batch) -> jax.Array:

@@ -34,7 +34,10 @@ def culprit(
             found.append(f"{what} {source.describe(number)}")
     if not found:
         names = ", ".join(source.describe(int(number)) for number in numbers)
-        return f"the loss or gradient of the batch of {names}, but of no pair alone"
+        return (
+            f"the loss, the gradient or the optimiser's update of the batch of "
+            f"{names}, but of no pair alone: is the rate too high?"
+        )
     return " and ".join(found)
 
 

@@ -1,5 +1,6 @@
 """Whether to believe a prediction: physical checks, familiarity, repair."""
 
+from ._assess import UNCHECKED as UNCHECKED
 from ._assess import Assessment as Assessment
 from ._assess import Familiarity as Familiarity
 from ._assess import assess as assess

@@ -110,7 +110,7 @@ def assess(
         spread: standard deviation of several networks' estimates, like `estimate`;
             counts where the record was measured with one.
         voxel_size: in um, compared with the record's.
-        psf: compared with the record's.
+        psf: compared with the record's; (views, *shape) for several views.
 
     Raises:
         ValueError: a voxel size other than the training's; shapes that do not fit.
@@ -138,22 +138,30 @@ def assess(
         noise=noise,
         spread=spread,
     )
-    likeness = _likeness(psf, record)
+    likeness = _likeness(psf, record, np.ndim(estimate))
     if record is None or record.calibration is None:
         return _alone(found, likeness)
     return _compared(found, record, likeness)
 
 
-def _likeness(psf: Any, record: TrainingRecord | None) -> PSFLikeness | None:
+def _likeness(psf: Any, record: TrainingRecord | None, ndim: int) -> PSFLikeness | None:
+    """Of the PSFs of several views the least alike."""
     if psf is None or record is None or record.psf is None:
         return None
-    return compare_psfs(psf, record.psf)
+    given, trained = (list(p) if np.ndim(p) > ndim else [p] for p in (psf, record.psf))
+    count = max(len(given), len(trained))
+    views = zip(
+        *(p * count if len(p) == 1 else p for p in (given, trained)), strict=True
+    )
+    found = [compare_psfs(one, other) for one, other in views]
+    return min(found, key=lambda likeness: (likeness.same, likeness.agreement))
 
 
 def _alone(found: Findings, likeness: PSFLikeness | None) -> Assessment:
     """By the data alone."""
     checked = found.residual is not None
-    bad = checked and found.contradicted > MOST_CONTRADICTED
+    contradicted = checked and found.contradicted > MOST_CONTRADICTED
+    bad = contradicted or not (likeness is None or likeness.same)
     return Assessment(
         residual=found.residual,
         outside=found.outside,
@@ -163,7 +171,7 @@ def _alone(found: Findings, likeness: PSFLikeness | None) -> Assessment:
         score=found.contradicted,
         threshold=MOST_CONTRADICTED,
         verdict=(DOUBTFUL if bad else NO_OBJECTION) if checked else UNCHECKED,
-        reasons=alone(found, bad, likeness),
+        reasons=alone(found, contradicted, likeness),
     )
 
 
@@ -183,7 +191,8 @@ def _compared(
     scores = {n: float(v) for n, v in calibration.standards(raw).items()}
     score = float(calibration.combined(raw))
     threshold = calibration.threshold(raw)
-    bad = score > threshold or (likeness is not None and not likeness.same)
+    large = not score <= threshold  # nor is one that is no number
+    bad = large or not (likeness is None or likeness.same)
     maps = {**found.maps, "local": local_map(found, record)}
     familiar = {n: v for n, v in scores.items() if n in found.traits}
     return Assessment(
@@ -195,5 +204,5 @@ def _compared(
         score=score,
         threshold=threshold,
         verdict=DOUBTFUL if bad else NO_OBJECTION,
-        reasons=compared(found, record, raw, score > threshold, likeness),
+        reasons=compared(found, record, raw, large, likeness),
     )

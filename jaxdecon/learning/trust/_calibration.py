@@ -40,6 +40,21 @@ class Calibration:
         """Held-out images."""
         return max((len(values) for values in self.scores.values()), default=0)
 
+    def check(self) -> None:
+        """Refuse what no measurement gives.
+
+        Raises:
+            ValueError: no scores, or tables of another length.
+        """
+        broken = [
+            name for name, v in self.scores.items() if np.ndim(v) != 1 or not v.size
+        ]
+        broken += [n for n, v in self.tables.items() if np.shape(v) != LEVELS.shape]
+        if self.tables and "all" not in self.tables:
+            broken.append("all")
+        if broken or not self.scores:
+            raise ValueError(f"the calibration is broken: {broken or 'no scores'}.")
+
     def standard(self, name: str, value: Any) -> Any:
         """How many standard deviations (of its logarithm) a score is too large."""
         known = np.log(self.scores[name] + TINY)
@@ -76,7 +91,7 @@ class Calibration:
         named = [
             name
             for name, value in standards.items()
-            if value > _upper(self.standard(name, self.scores[name]), rate)
+            if not value <= _upper(self.standard(name, self.scores[name]), rate)
         ]
         return sorted(named, key=lambda name: -weight(name) * standards[name])
 
@@ -85,7 +100,8 @@ class Calibration:
         return float(np.median(self.scores[name]))
 
     def rarity(self, name: str, values: np.ndarray) -> np.ndarray:
-        """Share of the held-out voxels of a map that are at least as bad."""
+        """Share of the held-out voxels of a map that are at least as bad; NaN is."""
+        values = np.where(np.isnan(values), np.inf, values)
         table, first = np.unique(self.tables[name], return_index=True)
         return np.interp(values, table, LEVELS[first]).astype(np.float32)
 

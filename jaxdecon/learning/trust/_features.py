@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from ...fourier import filter_real, frequency_grid
-from ._smooth import REACH, gaussian_gain, mirrored, smooth
+from ._smooth import REACH, averaged, gaussian_gain, mirrored
 
 SCALES = (1.0, 2.0, 4.0, 8.0)
 """Standard deviations in voxels; what lies between two is a band."""
@@ -46,7 +46,7 @@ def features(image: jax.Array, *, local: bool = False) -> jax.Array:
     """
     moments = _moments(image)
     if local:
-        moments = jax.vmap(lambda m: smooth(m, WINDOW))(moments)
+        moments = jax.vmap(lambda m: averaged(m, WINDOW))(moments)
     else:
         moments = moments.reshape(len(moments), -1).mean(1)
     return _of_moments(moments, image.ndim)
@@ -76,7 +76,7 @@ def _tensor(level: jax.Array, scale: float) -> list[jax.Array]:
         for a in range(level.ndim)
     ]
     pairs = {
-        (a, b): smooth(slopes[a] * slopes[b], 1.5 * scale)
+        (a, b): averaged(slopes[a] * slopes[b], 1.5 * scale)
         for a in range(level.ndim)
         for b in range(a, level.ndim)
     }

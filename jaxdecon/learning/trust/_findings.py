@@ -16,7 +16,7 @@ from ._outside import OutsideSupport, outside_of
 from ._repair import repaired
 from ._residual import ResidualMap, residual_of
 from ._scene import Scene, field_background, scene_of, stacked
-from ._smooth import smooth
+from ._smooth import averaged
 from ._traits import light_traits, picture_traits
 
 CONTRADICTED = 4.0
@@ -44,6 +44,7 @@ class Findings:
         estimate: what was looked at.
         image: the first of its images, without background.
         contradicted: share of the voxels with |z| above 4; NaN without an operator.
+        rim: whether light from outside the field can explain what is at its rim.
     """
 
     residual: ResidualMap | None
@@ -54,6 +55,7 @@ class Findings:
     estimate: jax.Array
     image: jax.Array
     contradicted: float
+    rim: bool
 
 
 def findings_of(
@@ -76,8 +78,10 @@ def findings_of(
     rule = as_noise(noise, stacked(images, estimate.ndim))
     scores, maps = {}, {}
     residual = outside = None
+    rim = False
     if operator is not None:
         scene = scene_of(estimate, images, operator, background)
+        rim = not scene.whole
         residual, outside = _physical(scene, rule, scores, maps)
     if spread is not None:
         scores["spread"], maps["spread"] = _spread(spread, estimate)
@@ -93,7 +97,8 @@ def findings_of(
         image=view - jnp.asarray(level, view.dtype),
         contradicted=np.nan
         if residual is None
-        else float((abs(residual.z) > CONTRADICTED).mean()),
+        else float((~(abs(residual.z) <= CONTRADICTED)).mean()),  # NaN, too
+        rim=rim,
     )
 
 
@@ -121,7 +126,7 @@ def _pull(scene: Scene) -> tuple[jax.Array, jax.Array]:
 def _around(part: jax.Array, whole: jax.Array) -> jax.Array:
     """Root mean square around every voxel, as a share of that of a whole image."""
     size = jnp.sqrt(jnp.square(whole).mean()) + jnp.finfo(whole.dtype).tiny
-    return jnp.sqrt(jnp.maximum(smooth(part**2, AROUND), 0)) / size
+    return jnp.sqrt(averaged(part**2, AROUND)) / size
 
 
 def _spread(spread: ArrayLike, estimate: jax.Array) -> tuple[float, jax.Array]:
@@ -156,7 +161,7 @@ def local_features(found: Findings) -> jax.Array:
 @jax.jit
 def brightness(image: jax.Array) -> jax.Array:
     """Root mean square around every voxel over that of all, at most 1."""
-    around = smooth(image**2, WINDOW)
+    around = averaged(image**2, WINDOW)
     mean = jnp.square(image).mean() + jnp.finfo(image.dtype).tiny
     return jnp.sqrt(jnp.clip(around / mean, 0, 1))
 

@@ -81,7 +81,7 @@ def measured(
     )
     pairs = as_source(pairs)
     known, judged = _split(pairs, held_out)
-    trained = [survey.look(known, i) for i in _some(known, most)]
+    trained = [survey.look(pairs, i) for i in _some(known, most)]
     record = TrainingRecord(
         voxel_size=_sizes(voxel_size, np.ndim(trained[0][2])),
         psf=None if psf is None else np.asarray(psf, np.float32),
@@ -92,7 +92,8 @@ def measured(
             **(about or {}),
         },
     )
-    return _with_held_out(record, survey, judged, most)
+    judge = pairs if held_out is None else as_source(held_out)
+    return _with_held_out(record, survey, judge, _some(judged, most))
 
 
 def _clouds(found: list[Findings]) -> dict[str, Cloud]:
@@ -109,12 +110,12 @@ def _clouds(found: list[Findings]) -> dict[str, Cloud]:
 
 
 def _with_held_out(
-    record: TrainingRecord, survey: Survey, source: PairSource, most: int
+    record: TrainingRecord, survey: Survey, source: PairSource, numbers: list[int]
 ) -> TrainingRecord:
     """The record with scores and maps of held-out pairs."""
     scores, samples, facts = {}, {}, {"contradicted": [], "error": []}
     rng = np.random.default_rng(0)
-    for index in _some(source, most):
+    for index in numbers:
         pair, found, estimate = survey.look(source, index)
         for name, value in image_scores(found, record).items():
             scores.setdefault(name, []).append(value)
@@ -142,24 +143,25 @@ def raw_pair(source: PairSource, index: int) -> Pair:
     return Pair(rule.invert(pair.images), rule.invert_object(pair.truth))
 
 
-def _split(pairs: PairSource, held_out: Any) -> tuple[PairSource, PairSource]:
+def _split(pairs: PairSource, held_out: Any) -> tuple[range, range]:
+    """Numbers of the pairs that are learned from, and of those that are judged by."""
     if held_out is not None:
-        known, judged = pairs, as_source(held_out)
+        known, judged = range(len(pairs)), range(len(as_source(held_out)))
     else:
-        known, judged = (Subset(pairs, range(k, len(pairs), 2)) for k in (0, 1))
-    for name, source in (("pairs", known), ("held_out", judged)):
-        if len(source) < LEAST_PAIRS:
+        known, judged = (range(k, len(pairs), 2) for k in (0, 1))
+    for name, numbers in (("pairs", known), ("held_out", judged)):
+        if len(numbers) < LEAST_PAIRS:
             raise ValueError(
-                f"there are {len(source)} `{name}` to measure; {LEAST_PAIRS} or more "
+                f"there are {len(numbers)} `{name}` to measure; {LEAST_PAIRS} or more "
                 f"are needed, and some 20 for thresholds that mean something."
             )
     return known, judged
 
 
-def _some(source: PairSource, most: int) -> list[int]:
-    """Numbers of at most so many pairs, spread evenly."""
-    count = min(len(source), most)
-    return [int(i) for i in np.linspace(0, len(source) - 1, count).round()]
+def _some(numbers: range, most: int) -> list[int]:
+    """At most so many of them, spread evenly."""
+    count = min(len(numbers), most)
+    return [numbers[int(i)] for i in np.linspace(0, len(numbers) - 1, count).round()]
 
 
 def _sizes(voxel_size: Any, ndim: int) -> tuple[float, ...] | None:

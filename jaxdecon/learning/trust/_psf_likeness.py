@@ -36,7 +36,8 @@ class PSFLikeness:
         return not off and self.agreement >= LEAST_AGREEMENT
 
     def __str__(self) -> str:
-        widths = ", ".join(f"{w:.2f}" for w in self.widths)
+        known = [f"{w:.2f}" if np.isfinite(w) else "?" for w in self.widths]
+        widths = ", ".join(known)
         return (
             f"the PSF is not that of the training: {widths} times as wide along the "
             f"axes, correlation {self.agreement:.2f}"

@@ -13,7 +13,7 @@ from ._traits import trait_names
 
 MOST_NAMED = 3
 """Traits that are named in a reason."""
-UNUSUAL = "unusual, though no sign of a large error"
+UNUSUAL = "unusual, though not enough to doubt the result"
 PICTURES = {
     "light": "the light is not as in the training images",
     "spectrum": "the power spectrum of the image is not as in training",
@@ -25,7 +25,7 @@ PICTURES = {
 def alone(found: Findings, bad: bool, likeness: PSFLikeness | None) -> tuple[str, ...]:
     """Reasons where no record says what is usual."""
     if found.residual is None:
-        return ("nothing was checked: there is no operator and no training record",)
+        return ("nothing was checked: there is no operator, and no record with scores",)
     text = _contradicted(found, None) if bad else _agreed(found)
     return (text, *_psf(likeness), _not_seen(found))
 
@@ -46,12 +46,28 @@ def compared(
     if not bad:
         reasons = [f"{UNUSUAL}: {text}" for text in reasons]
     if not reasons:
-        reasons = [f"no score is worse than those of held-out data{_usual(record)}"]
+        reasons = [f"no score is worse than those of {_number(record)}{_usual(record)}"]
     return (*reasons, *_psf(likeness), _not_seen(found))
 
 
 def _psf(likeness: PSFLikeness | None) -> list[str]:
     return [] if likeness is None or likeness.same else [str(likeness)]
+
+
+def _number(record: TrainingRecord) -> str:
+    """The images that the thresholds are of."""
+    count = getattr(record.calibration, "count", 0)
+    if _held_out(record):
+        return f"{count} held-out images"
+    return f"{count} images of the training (nothing was held out, so this says little)"
+
+
+def _data(record: TrainingRecord) -> str:
+    return "held-out data" if _held_out(record) else "training data"
+
+
+def _held_out(record: TrainingRecord) -> bool:
+    return bool(record.about.get("held out", True))
 
 
 def _usual(record: TrainingRecord) -> str:
@@ -72,13 +88,14 @@ def _reason(name: str, found: Findings, record: TrainingRecord) -> str:
         "pull": "the data change the result by {} within eight matched updates",
         "spread": "the networks differ from one another by {}",
     }[name].format(f"{value:.1%}")
-    return f"{text} ({usual:.1%} on held-out data)"
+    return f"{text} ({usual:.1%} on {_data(record)})"
 
 
 def _contradicted(found: Findings, record: TrainingRecord | None) -> str:
     usual = ""
     if record is not None and len(record.facts.get("contradicted", ())):
-        usual = f" ({np.nanmedian(record.facts['contradicted']):.2%} on held-out data)"
+        share = np.nanmedian(record.facts["contradicted"])
+        usual = f" ({share:.2%} on {_data(record)})"
     return (
         f"the data contradict the result in {found.contradicted:.2%} of its volume"
         f"{usual}: structure there is invented or missing"
@@ -102,7 +119,8 @@ def _agreed(found: Findings) -> str:
 def _not_seen(found: Findings) -> str:
     if found.outside is None:
         return "not seen without an operator: whether the data agree with the result"
+    rim = "at the rim, what light from outside can explain; " if found.rim else ""
     return (
         f"not seen by the data: {float(found.outside.share):.1%} of the result's "
-        f"energy, outside the operator's support; and whether the PSF is right"
+        f"energy, outside the operator's support; {rim}and whether the PSF is right"
     )

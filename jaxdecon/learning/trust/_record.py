@@ -6,11 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from ..._core._check import check_positive
 from ._calibration import Calibration
 from ._cloud import Cloud
 
 VERSION = 1
 """Of the parts in a file."""
+CLOUDS = ("light", "spectrum", "input", "output", "local")
+"""That a calibrated record has."""
 SAME_VOXEL = 0.01
 """Voxel sizes that differ by less are the same: metadata are rounded."""
 
@@ -127,21 +130,37 @@ class TrainingRecord:
         calibration = None
         if rest["calibrated"]:
             calibration = Calibration(groups.get("score", {}), groups.get("table", {}))
+            calibration.check()
         size = rest["voxel_size"]
         return cls(
-            voxel_size=None if size is None else tuple(size),
+            voxel_size=None if size is None else _sizes(size),
             psf=groups["psf"][""] if "psf" in groups else None,
-            clouds=_clouds(groups.get("cloud", {})),
+            clouds=_clouds(groups.get("cloud", {}), calibration is not None),
             calibration=calibration,
             facts=groups.get("fact", {}),
             about=dict(rest["about"]),
         )
 
 
-def _clouds(parts: Mapping[str, np.ndarray]) -> dict[str, Cloud]:
+def _sizes(size: Any) -> tuple[float, ...]:
+    check_positive("voxel_size", np.asarray(size))
+    return tuple(float(one) for one in size)
+
+
+def _clouds(parts: Mapping[str, np.ndarray], needed: bool) -> dict[str, Cloud]:
+    """Whole and finite ones: with NaN nothing would ever be unusual."""
     kinds = dict.fromkeys(name.split("/")[0] for name in parts)
     fields = [field.name for field in dataclasses.fields(Cloud)]
     try:
-        return {k: Cloud(**{f: parts[f"{k}/{f}"] for f in fields}) for k in kinds}
+        clouds = {k: Cloud(**{f: parts[f"{k}/{f}"] for f in fields}) for k in kinds}
     except KeyError as error:
         raise ValueError(f"the training record lacks {error}.") from None
+    if needed and not set(CLOUDS) <= set(clouds):
+        raise ValueError(f"the training record lacks some of {', '.join(CLOUDS)}.")
+    for kind, cloud in clouds.items():
+        count = np.size(cloud.mean)
+        shapes = [np.shape(array) for array in cloud.to_arrays().values()]
+        finite = all(np.isfinite(array).all() for array in cloud.to_arrays().values())
+        if shapes != [(count,), (count,), (count, count)] or not finite:
+            raise ValueError(f"the training record has a broken cloud {kind!r}.")
+    return clouds

@@ -1,5 +1,7 @@
 """Gaussian filters of images that are mirrored at their border."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,3 +33,32 @@ def smooth(x: jax.Array, sigma: float) -> jax.Array:
     """An image averaged over a Gaussian neighbourhood, in voxels."""
     wide, inside = mirrored(x, int(np.ceil(REACH * sigma)))
     return filter_real(wide, jnp.asarray(gaussian_gain(wide.shape, sigma)))[inside]
+
+
+def averaged(x: jax.Array, sigma: float) -> jax.Array:
+    """As `smooth`, by sums in place of transforms: exact in the dark, too.
+
+    Rounding of transforms is some 1e-7 of the brightest voxel everywhere, which is more
+    than there is of a fourth power a thousand times darker. Sums of positive numbers
+    keep their digits.
+    """
+    for axis in range(x.ndim):
+        x = _along(x, sigma, axis)
+    return x
+
+
+def _along(x: jax.Array, sigma: float, axis: int) -> jax.Array:
+    n = x.shape[axis]
+    reach = min(math.ceil(REACH * sigma), n)
+    margins = [(reach, reach) if a == axis else (0, 0) for a in range(x.ndim)]
+    rows = jnp.moveaxis(jnp.pad(x, margins, mode="symmetric"), axis, -1)
+    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    kernel = jnp.asarray(weights / weights.sum(), x.dtype)[None, None]
+    found = jax.lax.conv_general_dilated(
+        rows.reshape(-1, 1, rows.shape[-1]),
+        kernel,
+        (1,),
+        "VALID",
+        precision=jax.lax.Precision.HIGHEST,
+    )
+    return jnp.moveaxis(found.reshape(*rows.shape[:-1], n), -1, axis)
