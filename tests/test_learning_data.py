@@ -11,15 +11,15 @@ from scipy.spatial import cKDTree
 
 import jaxdecon as jd
 from jaxdecon import learning
-from jaxdecon.learning._patches import _moved
-from jaxdecon.learning._structures_draw import (
+from jaxdecon.learning.pairs._patches import _moved
+from jaxdecon.learning.pairs._structures_draw import (
     Field,
     in_box,
     in_ellipsoid,
     in_gaussian,
     stamp,
 )
-from jaxdecon.learning._structures_network import _bisector, _nearest
+from jaxdecon.learning.pairs._structures_network import _bisector, _nearest
 
 KEY = jax.random.key(0)
 stamped = jax.jit(stamp, static_argnames=("field", "draw", "reach", "most"))

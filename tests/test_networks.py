@@ -20,10 +20,10 @@ from jaxdecon.learning import (
     UnrolledRichardsonLucy,
     build,
 )
-from jaxdecon.learning import _convolve as fast
-from jaxdecon.learning._attention import average
-from jaxdecon.learning._network_layers import Norm
-from jaxdecon.learning._transfer_gain import (
+from jaxdecon.learning.networks import _convolve as fast
+from jaxdecon.learning.networks._attention import average
+from jaxdecon.learning.networks._layers import Norm
+from jaxdecon.learning.networks._transfer_gain import (
     GainOfTransfer,
     Transfer,
     strengths,

@@ -204,7 +204,7 @@ def test_the_device_holds_a_tile(monkeypatch):
         return put(value, *more, **options)
 
     monkeypatch.setattr(jnp, "asarray", watched)
-    monkeypatch.setattr("jaxdecon.learning._normalise.MOST_VOXELS", 1000)
+    monkeypatch.setattr("jaxdecon.learning.pairs._normalise.MOST_VOXELS", 1000)
     predict(network, image, psf=PSF, tile=(24, 24), check=False)
     tiles = tiles_of(image.shape, (24, 24), (20, 20), 2)
     assert max(largest) <= np.prod([s.stop - s.start for s in tiles[0].read])

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import jaxdecon as jd
-from jaxdecon.learning import _whittle
-from jaxdecon.learning._diversity_object import make_object_scene
-from jaxdecon.learning._structure import structure_excess
+from jaxdecon.learning.estimation import _whittle
+from jaxdecon.learning.estimation._diversity_object import make_object_scene
+from jaxdecon.learning.estimation._structure import structure_excess
 from jaxdecon.psf._zernike import mode_of
 
 BACKGROUND = 4.0

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import jaxdecon as jd
-from jaxdecon.learning._bounded import Bounded
-from jaxdecon.learning._judge import choose
-from jaxdecon.learning._objects import OBJECTS
-from jaxdecon.learning._tune import _batch
-from jaxdecon.learning._unrolled import seen_after, value_and_gradient
+from jaxdecon.learning.pairs._objects import OBJECTS
+from jaxdecon.learning.schemes._bounded import Bounded
+from jaxdecon.learning.schemes._judge import choose
+from jaxdecon.learning.schemes._tune import _batch
+from jaxdecon.learning.schemes._unrolled import seen_after, value_and_gradient
 
 from ._x64 import x64
 

@@ -128,7 +128,7 @@ def test_the_range_is_that_of_the_whole(monkeypatch):
     """Read in slabs, the same voxels are looked at, and of huge ones some places."""
     image = np.random.default_rng(4).gamma(2.0, 50.0, (40, 50, 60)).astype(np.float32)
     model, source = Model(DenseDeconNet()), Source(image)
-    monkeypatch.setattr("jaxdecon.learning._normalise.MOST_VOXELS", 5000)
+    monkeypatch.setattr("jaxdecon.learning.pairs._normalise.MOST_VOXELS", 5000)
     monkeypatch.setattr(blocks, "MOST_VOXELS", 5000)
     monkeypatch.setattr(blocks, "SLAB", 7 * 50 * 60)
     rule = Normaliser.fit(image)

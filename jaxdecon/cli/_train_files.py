@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from ..learning import DiskPairs, hold_out
-from ..learning._pairs import Subset
+from ..learning.pairs._pairs import Subset
 from ..psf import PSFField
 from ._train_config import Config, expanded
 

@@ -120,7 +120,7 @@ class Training:
     def _lit(self, pairs: Any, most: int) -> Any:
         """Pairs with something in them: others cannot be normalised by themselves."""
         from ..learning import Model
-        from ..learning._pairs import Subset
+        from ..learning.pairs._pairs import Subset
 
         model = Model(self.network, self.material.normalisation)
         numbers = (n for n in range(len(pairs)) if self._is_lit(model, pairs[n]))

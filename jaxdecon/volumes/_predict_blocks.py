@@ -11,7 +11,7 @@ import numpy as np
 
 from ..deconvolution import estimate_background
 from ..learning import Model, NetworkConfig, Normaliser
-from ..learning._normalise import MOST_VOXELS
+from ..learning.pairs._normalise import MOST_VOXELS
 from ..learning.prediction._optics import operator_of
 from ..learning.prediction._weights import skeleton, with_weights
 from ._agree import looks

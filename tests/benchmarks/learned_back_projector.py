@@ -18,7 +18,7 @@ from _common import header, table
 from _objects import OBJECTS
 
 import jaxdecon as jd
-from jaxdecon.learning._back_projector import FAMILIAR, FINEST, LEAST_WIDTH
+from jaxdecon.learning.schemes._back_projector import FAMILIAR, FINEST, LEAST_WIDTH
 
 BACKGROUND, FEWER, WIDER = 5.0, 5.0, 1.1
 PHOTONS = (100.0, 1000.0)

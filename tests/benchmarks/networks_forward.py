@@ -15,8 +15,9 @@ from _common import header, interleaved, table
 from flax import nnx
 
 import jaxdecon as jd
-from jaxdecon.learning import NetworkConfig, _network_layers, build
-from jaxdecon.learning._convolve import convolve, direct
+from jaxdecon.learning import NetworkConfig, build
+from jaxdecon.learning.networks import _layers
+from jaxdecon.learning.networks._convolve import convolve, direct
 
 NETWORKS = {
     "DenseDeconNet": NetworkConfig(kind="densedeconnet"),
@@ -40,10 +41,10 @@ def compiled(config, images, operator, convolution, gradient):
     def loss(parameters):
         return (estimate(parameters) ** 2).mean()
 
-    _network_layers.convolve = convolution
+    _layers.convolve = convolution
     function = jax.jit(jax.grad(loss) if gradient else estimate)
     function = function.lower(parameters).compile()
-    _network_layers.convolve = convolve
+    _layers.convolve = convolve
     return network.parameter_count, lambda: function(parameters)
 
 

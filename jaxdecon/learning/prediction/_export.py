@@ -13,7 +13,7 @@ from jax import export
 
 from ..._core._check import check_shape
 from ...io._atomic import atomic_target, check_target
-from .._network import Network
+from ..networks._network import Network
 from ._model import Model, as_model
 from ._optics import known_psfs, operator_of
 from ._weights import skeleton, weights_of, with_weights

@@ -11,11 +11,11 @@ from jax.typing import ArrayLike
 from ..._core._check import check_choice
 from ...deconvolution import estimate_background
 from .. import trust
-from .._network import Network
-from .._network_config import NetworkConfig
-from .._normalise import HIGH, LOW, Normaliser
-from .._pairs import as_source
-from .._pairs_normalised import NormalisedPairs
+from ..networks._config import NetworkConfig
+from ..networks._network import Network
+from ..pairs._normalise import HIGH, LOW, Normaliser
+from ..pairs._normalised import NormalisedPairs
+from ..pairs._pairs import as_source
 from ._optics import kept_psf, operator_of, psfs_of
 from ._run import Runner, measured_rule, spread_of
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from ...io._atomic import atomic_target
 from .. import trust
-from .._network_config import KINDS, NetworkConfig
-from .._normalise import Normaliser
+from ..networks._config import KINDS, NetworkConfig
+from ..pairs._normalise import Normaliser
 from ._model import Model, Normalisation, Percentiles
 from ._weights import weights_of, with_weights
 

@@ -11,7 +11,7 @@ from ...fourier import transfer_function
 from ...operators import Convolution, LinearOperator, VaryingConvolution, Views
 from ...operators._blur import crop_to_reach, transform_grid
 from ...psf import PSFField
-from .._network_config import NetworkConfig
+from ..networks._config import NetworkConfig
 
 TRAINED = (
     "no PSF was given: that of the training was used, and whether it is the image's "

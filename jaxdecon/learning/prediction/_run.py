@@ -11,9 +11,9 @@ import numpy as np
 from flax import nnx
 
 from ...deconvolution import estimate_background
-from .._network import Network
-from .._normalise import Normaliser
-from .._normalise import _part_of as sample_of
+from ..networks._network import Network
+from ..pairs._normalise import Normaliser
+from ..pairs._normalise import _part_of as sample_of
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -9,7 +9,7 @@ import numpy as np
 from ..._core._check import check_count
 from ...fourier import next_fast_len
 from ...psf import PSFField
-from .._network import Network
+from ..networks._network import Network
 
 Shape = tuple[int, ...]
 

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from .._network import Network
-from .._network_build import build
-from .._network_config import NetworkConfig
+from ..networks._build import build
+from ..networks._config import NetworkConfig
+from ..networks._network import Network
 
 SHOWN = 3
 """Parameters that do not fit and are named in an error."""

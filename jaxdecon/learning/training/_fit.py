@@ -11,14 +11,14 @@ from jax.sharding import Mesh
 
 from ..._core._check import check_count
 from ...operators import LinearOperator
-from .._batches import check_enough
-from .._losses import as_loss
-from .._network import Network
-from .._pairs import PairSource, as_source
+from ..networks._network import Network
+from ..pairs._batches import check_enough
+from ..pairs._pairs import PairSource, as_source
 from ._checkpoints import Checkpoints
 from ._devices import Placement
 from ._log import Log, check_log
 from ._loop import Loop, Plan
+from ._losses import as_loss
 from ._operators import Operators
 from ._optimizer import make_optimizer
 from ._result import Fit

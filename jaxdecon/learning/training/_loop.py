@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from .._batches import batch_indices, batches
-from .._network import Network
-from .._pairs import PairSource
+from ..networks._network import Network
+from ..pairs._batches import batch_indices, batches
+from ..pairs._pairs import PairSource
 from ._checkpoints import Checkpoints, Snapshot
 from ._devices import Placement
 from ._history import History

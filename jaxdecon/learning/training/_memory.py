@@ -5,11 +5,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .._batches import load_batch
-from .._losses import as_loss
-from .._network import Network
-from .._pairs import as_source
+from ..networks._network import Network
+from ..pairs._batches import load_batch
+from ..pairs._pairs import as_source
 from ._devices import Placement
+from ._losses import as_loss
 from ._operators import Operators
 from ._optimizer import make_optimizer
 from ._step import as_argument, first_state, step

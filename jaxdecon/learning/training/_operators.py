@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...operators import LinearOperator
-from .._network import Network
-from .._pairs import Pair
+from ..networks._network import Network
+from ..pairs._pairs import Pair
 from ._devices import Placement
 from ._step import Batch
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from .._network import Network
+from ..networks._network import Network
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -10,10 +10,10 @@ import optax
 from flax import nnx
 
 from ..._core._pytree import pytree, static
-from .._losses import LOSSES
-from .._losses_reblur import ReblurLoss
-from .._network import Network
+from ..networks._network import Network
 from ._devices import Placement
+from ._losses import LOSSES
+from ._losses_reblur import ReblurLoss
 
 
 @pytree

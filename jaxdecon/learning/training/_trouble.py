@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from .._batches import load_batch
-from .._pairs import Pair, PairSource
+from ..pairs._batches import load_batch
+from ..pairs._pairs import Pair, PairSource
 from ._devices import Placement
 from ._operators import Operators
 from ._step import TrainState, gradient_power, sample_losses

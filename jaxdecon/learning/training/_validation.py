@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from .._batches import WORKERS, load_batch
-from .._pairs import PairSource
+from ..pairs._batches import WORKERS, load_batch
+from ..pairs._pairs import PairSource
 from ._devices import Placement
 from ._operators import Operators
 from ._step import Batch, TrainState, sample_losses

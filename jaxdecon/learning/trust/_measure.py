@@ -8,8 +8,8 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from ...operators import LinearOperator
-from .._pairs import Pair, PairSource, Subset, as_source
-from .._pairs_normalised import NormalisedPairs
+from ..pairs._normalised import NormalisedPairs
+from ..pairs._pairs import Pair, PairSource, Subset, as_source
 from ._calibration import calibrated
 from ._cloud import Cloud
 from ._findings import Findings, findings_of, local_features

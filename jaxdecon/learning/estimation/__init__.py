@@ -1,0 +1,1 @@
+"""PSFs estimated from beads, from optics, and from images."""

@@ -1,0 +1,1 @@
+"""Networks from images to objects, with and without the optics in their wiring."""

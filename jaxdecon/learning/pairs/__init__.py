@@ -1,0 +1,1 @@
+"""Training pairs: simulated, from files, normalised, cut and batched."""

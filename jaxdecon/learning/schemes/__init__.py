@@ -1,0 +1,1 @@
+"""Schemes and back projectors whose parameters are learned."""
