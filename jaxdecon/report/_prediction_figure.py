@@ -23,10 +23,11 @@ def prediction_figure(
 ) -> Any:
     """A prediction, its image, and the maps that say where not to believe it.
 
-    A row each: the image, the prediction, the repaired one if there is one (maximum
-    projections along z, y and x); the least trust along each axis, from 0 (dark) to
-    0.5, which is typical; the residual of largest magnitude, red where the data want
-    more light, blue where they want less. Below them the verdict and its reasons.
+    A row each (of a plane, in one row): the image, the prediction, the repaired one if
+    there is one (maximum projections along z, y and x); the least trust along each
+    axis, from 0 (dark) to 0.5, which is typical; the residual of largest magnitude, red
+    where the data want more light, blue where they want less. Below them the verdict
+    and its reasons.
 
     Args:
         image: (z, y, x) or (y, x); of several views the first.
@@ -53,15 +54,26 @@ def prediction_figure(
     rows = [row for row in rows if row[1] is not None]
     size, unit = _size(voxel_size)
     text = verdict_text(prediction)
-    lines = 1 + text.count("\n")
-    heights = [2.4] * len(rows) + [0.2 * lines + 0.3]
-    figure = _new_figure(10, sum(heights) + 0.4)
-    parts = figure.subfigures(len(heights), 1, height_ratios=heights)
-    for part, (name, values, draw) in zip(parts[:-1], rows, strict=True):
+    figure, parts, below = _parts(len(rows), 2 + text.count("\n"), estimate.ndim == 2)
+    for part, (name, values, draw) in zip(parts, rows, strict=True):
         draw(part, name, _as_volume(np.asarray(values, np.float32)), size, unit)
-    parts[-1].text(0.02, 0.95, text, fontsize=8, va="top")
+    below.text(0.02, 0.95, text, fontsize=8, va="top")
     figure.suptitle(title, fontsize=10)
     return figure
+
+
+def _parts(count: int, lines: int, plane: bool) -> tuple[Any, Any, Any]:
+    """A figure, its parts for images, and that for lines of text below them.
+
+    Volumes, with three projections, stand below one another; planes in a row.
+    """
+    rows, width = (1, max(2.8 * count, 8.0)) if plane else (count, 10.0)
+    heights = [2.8 if plane else 2.4] * rows + [0.2 * lines + 0.1]
+    figure = _new_figure(width, sum(heights) + 0.4)
+    *parts, below = figure.subfigures(rows + 1, 1, height_ratios=heights)
+    if plane:
+        parts = np.ravel(parts[0].subfigures(1, count))
+    return figure, parts, below
 
 
 def verdict_text(prediction: Any) -> str:
