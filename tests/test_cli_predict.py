@@ -224,4 +224,5 @@ def test_the_figure_has_a_row_for_everything():
     plane = jd.report.prediction_figure(
         volume[0], jd.learning.Prediction(image=volume[0])
     )
-    assert [p.get_suptitle() for p in plane.subfigs[:-1]] == ["image", "prediction"]
+    row, _ = plane.subfigs
+    assert [p.get_suptitle() for p in row.subfigs] == ["image", "prediction"]
