@@ -88,10 +88,15 @@ def error(estimate, truth):
 
 
 shown = {}
-for name, structure in {"known": "tubules", "unknown": "nuclei"}.items():
+for name, structure in {"known": "tubules", "unknown": "beads"}.items():
     images, truth = images_of(structure, seed=3)[0]
     found = jd.learning.predict(
-        model, images[0], operator=blur, background=BACKGROUND, repair=10
+        model,
+        images[0],
+        operator=blur,
+        background=BACKGROUND,
+        voxel_size=(0.065, 0.065),
+        repair=10,
     )
     shown[name] = images[0], truth, found
     before, after = (error(e, truth) for e in (found.image, found.repaired))

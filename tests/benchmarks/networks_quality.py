@@ -30,8 +30,13 @@ from jaxdecon import learning
 TEST, VALIDATION = 12, 8
 ITERATIONS = 200
 STEPS = {"light sheet": 1500, "field": 3000}
-FEWER = {
-    "light sheet": {"attention": 800, "RLN, physics": 500, "unrolled": 300},
+OTHERS = {
+    "light sheet": {
+        "DenseDeconNet": 4000,
+        "attention": 800,
+        "RLN, physics": 500,
+        "unrolled": 300,
+    },
     "field": {"attention": 1500, "RLN, physics": 1000, "unrolled": 600},
 }
 BATCH = {"light sheet": 2, "field": 4}
@@ -106,7 +111,7 @@ def trained(scene_name, name):
     validation = normalised(scene.pairs(length=VALIDATION, seed=1))
     pairs[0], validation[0]
     before = memory()
-    steps = FEWER.get(scene_name, {}).get(name, STEPS[scene_name])
+    steps = OTHERS[scene_name].get(name, STEPS[scene_name])
     found = learning.fit(
         network,
         pairs,

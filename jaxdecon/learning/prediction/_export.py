@@ -49,7 +49,7 @@ def export_model(
         background: of all images, what becomes 0 for networks that know the operator or
             were trained with a known background; None: as in training.
         batch: whether a first axis of any length counts images, each normalised for
-            itself. Images of several views come as (views, *shape), after it.
+            itself. Images of several views come as `(views, *shape)`, after it.
         platforms: it can run on: "cpu", "cuda", "rocm", "tpu".
         overwrite: replace what is at `path`.
 

@@ -47,7 +47,7 @@ class Assessment:
         outside: `OutsideSupport`: what no data can vouch for; None likewise.
         familiarity: how the image compares with the training; None without a record.
         map: share of held-out voxels that look at least as bad as every voxel: 0.5 is
-            typical, 0.01 rare. Without a record the probability of so large a |z|, if
+            typical, 0.01 rare. Without a record the probability of so large a `z`, if
             the estimate were true. None: neither operator nor record.
         scores: of the whole image by name, in standard deviations of held-out images:
             "data" (rms of z), "pull" (how far eight matched updates change it, a share
@@ -102,7 +102,7 @@ def assess(
 
     Args:
         estimate: of the operator's field of view, in units of the images.
-        images: (views, *spatial) or (*spatial), or a tuple where grids differ.
+        images: `(views, *spatial)` or `(*spatial)`, or a tuple where grids differ.
         operator: from the object to the images; None: no physical check.
         background: a number or an array; a tuple, one for each view; None: measured.
         noise: as for `residual_map`; None: measured.

@@ -49,7 +49,7 @@ class OutsideSupport:
 def outside_support(estimate: ArrayLike, *, operator: LinearOperator) -> OutsideSupport:
     """The share of an estimate's energy that only a prior can have put there.
 
-    The support is where the operator's gain |OTF| is at least 1 % of its largest (and
+    The support is where the gain, of the OTF, is at least 1 % of its largest (and
     above the noise of a measured PSF). Where blur varies, or several views are taken,
     it is the union over places and views: from the response of A^T A to points. True
     objects with fine structure have a share, too: compare with what is known of the

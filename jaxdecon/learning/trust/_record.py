@@ -48,8 +48,8 @@ class TrainingRecord:
         Args:
             pairs: a source of training pairs, in units of the images; or
                 `NormalisedPairs`, which are brought back to them.
-            predict: function of the images of a pair, (views, *spatial), and its
-                operator (or None), that gives the estimate (*spatial) in units of the
+            predict: function of the images of a pair, `(views, *spatial)`, and its
+                operator (or None), that gives the estimate `(*spatial)` in units of the
                 images; or a tuple of estimate and spread (standard deviation of
                 several networks).
             **how: `held_out`, a source of pairs that the network was not trained on

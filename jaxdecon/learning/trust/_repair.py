@@ -52,7 +52,7 @@ def repair(
 
     Args:
         estimate: of the operator's field of view, in units of the images.
-        images: (views, *spatial) or (*spatial), or a tuple where grids differ.
+        images: `(views, *spatial)` or `(*spatial)`, or a tuple where grids differ.
         operator: from the object to the images.
         background: a number or an array; a tuple, one for each view; None: measured.
         iterations: 3-10. More is deconvolution from another start.

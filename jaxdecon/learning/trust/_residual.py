@@ -60,7 +60,7 @@ def residual_map(
     Args:
         estimate: x, of the shape of the operator's field of view, in units of the
             images.
-        images: y, (views, *spatial) or (*spatial), or a tuple where grids differ.
+        images: y, `(views, *spatial)` or `(*spatial)`, or a tuple where grids differ.
         operator: A.
         background: b, a number or an array; a tuple, one for each view; None: measured.
         noise: `CameraNoise`, an estimate by `estimate_noise`, or anything that has
