@@ -110,7 +110,7 @@ def assess(
         spread: standard deviation of several networks' estimates, like `estimate`;
             counts where the record was measured with one.
         voxel_size: in um, compared with the record's.
-        psf: compared with the record's; (views, *shape) for several views.
+        psf: compared with the record's; `(views, *shape)` for several views.
 
     Raises:
         ValueError: a voxel size other than the training's; shapes that do not fit.
