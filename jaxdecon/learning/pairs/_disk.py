@@ -223,11 +223,16 @@ def _common_voxel_size(
                 common[axis], owner[axis] = value, name
             elif abs(value / known - 1) > TOLERANCE:
                 raise ValueError(
-                    f"{name} has voxel size {size} um, and {owner[axis]} "
-                    f"{sizes[owner[axis]]} um; one for all is needed: resample them, "
+                    f"{name} has voxel size {_rounded(size)} um, and {owner[axis]} "
+                    f"{_rounded(sizes[owner[axis]])} um; one for all is needed: resample them, "
                     f"or give `voxel_size` if the files are wrong."
                 )
     return tuple(common)
+
+
+def _rounded(size: Sequence[float | None]) -> tuple[float | None, ...]:
+    """For people: files hold 0.3 as 0.29999999999999993."""
+    return tuple(None if s is None else float(f"{s:.6g}") for s in size)
 
 
 def _read(data: Any, index: tuple[Any, ...], name: str) -> np.ndarray:
