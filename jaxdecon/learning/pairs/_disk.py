@@ -224,8 +224,8 @@ def _common_voxel_size(
             elif abs(value / known - 1) > TOLERANCE:
                 raise ValueError(
                     f"{name} has voxel size {_rounded(size)} um, and {owner[axis]} "
-                    f"{_rounded(sizes[owner[axis]])} um; one for all is needed: resample them, "
-                    f"or give `voxel_size` if the files are wrong."
+                    f"{_rounded(sizes[owner[axis]])} um; one for all is needed: "
+                    f"resample them, or give `voxel_size` if the files are wrong."
                 )
     return tuple(common)
 
