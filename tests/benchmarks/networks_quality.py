@@ -37,7 +37,12 @@ OTHERS = {
         "RLN, physics": 500,
         "unrolled": 300,
     },
-    "field": {"attention": 1500, "RLN, physics": 1000, "unrolled": 600},
+    "field": {
+        "DenseDeconNet": 6000,
+        "attention": 1500,
+        "RLN, physics": 1000,
+        "unrolled": 600,
+    },
 }
 BATCH = {"light sheet": 2, "field": 4}
 RATE = 3e-3
