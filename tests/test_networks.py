@@ -30,6 +30,8 @@ from jaxdecon.learning.networks._transfer_gain import (
     wiener_log_gain,
 )
 
+from ._random_networks import randomised
+
 KEY = jax.random.key(3)
 
 
@@ -56,18 +58,6 @@ def parameters_of(network):
     leaves = jax.tree_util.tree_leaves_with_path(nnx.state(network, nnx.Param))
     names = [[k.key for k in path if hasattr(k, "key")] for path, _ in leaves]
     return {".".join(n): np.asarray(v) for n, (_, v) in zip(names, leaves, strict=True)}
-
-
-def randomised(network, scale=0.3):
-    """The network with all parameters changed, so that none is without effect."""
-    rng = np.random.default_rng(11)
-    graphdef, state = nnx.split(network)
-
-    def change(leaf):
-        step = scale * random(rng, *leaf.shape) / max(1, leaf.shape[-1])
-        return jnp.asarray(np.asarray(leaf) + step)
-
-    return nnx.merge(graphdef, jax.tree.map(change, state))
 
 
 # ------------------------------------------------------------------ convolutions

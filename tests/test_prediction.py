@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 import jaxdecon as jd
 from jaxdecon.learning import (
@@ -25,19 +24,9 @@ from jaxdecon.learning import (
 from jaxdecon.learning.prediction._run import run
 from jaxdecon.learning.prediction._tiles import halo_of, reach_of, tiles_of
 
+from ._random_networks import randomised
+
 PSF = np.asarray(jd.psf.gaussian((9, 9), 3.0))
-
-
-def randomised(network, scale=0.3):
-    """The network with all parameters changed, so that none is without effect."""
-    rng = np.random.default_rng(11)
-    graphdef, state = nnx.split(network)
-
-    def change(leaf):
-        step = scale * rng.normal(size=leaf.shape) / max(1, leaf.shape[-1])
-        return jnp.asarray(np.asarray(leaf) + step.astype(np.float32))
-
-    return nnx.merge(graphdef, jax.tree.map(change, state))
 
 
 def scene(shape=(64, 64), background=100.0, seed=0):

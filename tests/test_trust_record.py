@@ -185,7 +185,7 @@ def test_other_blur_is_noticed(record):
 def test_other_voxel_sizes_are_refused(record):
     images, truth = pairs("filaments", 3)[0]
     how = {"record": record, **HOW}
-    with pytest.raises(ValueError, match=r"0.12 x 0.12 um.*trained at 0.1 x 0.1"):
+    with pytest.raises(ValueError, match=r"0.12 x 0.12 µm.*trained on 0.1 x 0.1 µm"):
         learning.assess(truth, images, voxel_size=0.12, **how)
     learning.assess(truth, images, voxel_size=(0.1004, 0.1), **how)
 

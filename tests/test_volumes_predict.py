@@ -2,11 +2,8 @@
 
 import pickle
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 import jaxdecon as jd
 from jaxdecon.learning import (
@@ -22,20 +19,10 @@ from jaxdecon.learning import (
 from jaxdecon.volumes import _predict_blocks as blocks
 from jaxdecon.volumes._source import Source
 
+from ._random_networks import randomised
 from ._volumes import digest, texture
 
 PSF = np.asarray(jd.psf.gaussian((9, 9), 3.0))
-
-
-def randomised(network, scale=0.3):
-    rng = np.random.default_rng(11)
-    graphdef, state = nnx.split(network)
-
-    def change(leaf):
-        step = scale * rng.normal(size=leaf.shape) / max(1, leaf.shape[-1])
-        return jnp.asarray(np.asarray(leaf) + step.astype(np.float32))
-
-    return nnx.merge(graphdef, jax.tree.map(change, state))
 
 
 @pytest.fixture(scope="module")

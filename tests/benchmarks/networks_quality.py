@@ -1,7 +1,7 @@
 """Networks against iterating with the exact operator, where blur varies; their cost.
 
     python tests/benchmarks/networks_quality.py [--scenes "light sheet" field]
-        [--networks ...] [--save FILE]
+        [--networks ...] [--steps N] [--save FILE]
 
 Every network is trained by `jaxdecon.learning.fit` in a process of its own, on pairs
 that are simulated as it goes, and tested on others. "Iterative" is Richardson-Lucy with
@@ -107,7 +107,7 @@ def memory():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def trained(scene_name, name):
+def trained(scene_name, name, steps):
     """Row of a network."""
     scene = SCENES[scene_name]()
     network = network_for(name, scene)
@@ -116,7 +116,7 @@ def trained(scene_name, name):
     validation = normalised(scene.pairs(length=VALIDATION, seed=1))
     _ = pairs[0], validation[0]  # compiled before memory is looked at
     before = memory()
-    steps = OTHERS[scene_name].get(name, STEPS[scene_name])
+    steps = steps or OTHERS[scene_name].get(name, STEPS[scene_name])
     found = learning.fit(
         network,
         pairs,
@@ -152,14 +152,15 @@ def say(step, values):
         print(f"  {step}: {values}", file=sys.stderr, flush=True)
 
 
-def in_own_process(scene, name):
+def in_own_process(scene, name, steps):
     """So that its memory is its own."""
     command = [sys.executable, __file__, "--one", scene, name]
+    command += [] if steps is None else ["--steps", str(steps)]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def collected(scene_name, networks, save):
+def collected(scene_name, networks, save, steps):
     """All rows of a scene; what is in the file already is taken from there."""
     known = []
     if save is not None and save.exists():
@@ -179,7 +180,7 @@ def collected(scene_name, networks, save):
             add(row)
     for name in networks:
         if name not in have:
-            add(in_own_process(scene_name, name))
+            add(in_own_process(scene_name, name, steps))
     return rows
 
 
@@ -189,18 +190,19 @@ def main():
     parser.add_argument(
         "--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS
     )
+    parser.add_argument("--steps", type=int, help="in place of those of each network")
     parser.add_argument("--save", type=pathlib.Path)
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
-        print(json.dumps(trained(*arguments.one)))
+        print(json.dumps(trained(*arguments.one, arguments.steps)))
         return
     header("Networks where blur varies")
     columns = ["method", "parameters", "PSNR, dB", "SSIM", "NCC", "s per volume"]
     columns += ["steps", "training, s", "peak memory, MiB"]
     keys = ("seconds", "steps", "wall", "memory")
     for scene in arguments.scenes:
-        rows = collected(scene, arguments.networks, arguments.save)
+        rows = collected(scene, arguments.networks, arguments.save, arguments.steps)
         print(f"\n{scene}: {TEST} test images")
         table(
             columns,

@@ -19,12 +19,6 @@ from ..pairs._pairs import as_source
 from ._optics import kept_psf, operator_of, psfs_of
 from ._run import Runner, measured_rule, spread_of
 
-SAME_SIZE = 0.01
-"""Relative difference of voxel sizes that is rounding: files give three digits, which
-is half a per cent at most. A network's error grows with the difference as that of a
-PSF of a wrong width does, and is not seen yet at one per cent."""
-
-
 MEASURED: Literal["measured"] = "measured"
 
 
@@ -140,33 +134,10 @@ class Model:
         """Whether the background becomes 0, and is looked for where none is given."""
         return getattr(self.normalisation, "background", None) == MEASURED
 
-    def check_voxel_size(self, voxel_size: Sequence[float | None] | None) -> None:
-        """Refuse images whose voxels have another size than those of the training.
-
-        Sizes within 1 % are the same; what is not known is not compared.
-
-        Args:
-            voxel_size: of the image, µm, (z, y, x) or (y, x).
-
-        Raises:
-            ValueError: another size; the message names both.
-        """
-        trained = None if self.record is None else self.record.voxel_size
-        if trained is None or voxel_size is None:
-            return
-        given = tuple(voxel_size)
-        if len(given) != len(trained):
-            raise ValueError(
-                f"`voxel_size` is {given}; {len(trained)} numbers in µm are needed."
-            )
-        pairs = list(zip(given, trained, strict=True))
-        if any(g is not None and abs(g / t - 1) > SAME_SIZE for g, t in pairs):
-            raise ValueError(
-                f"the image has voxels of {_sizes(given)} µm, and the network was "
-                f"trained on {_sizes(trained)} µm: it knows structures by their size "
-                f"in voxels. Resample the image, correct its voxel size, or use a "
-                f"network trained on this size."
-            )
+    def check_voxel_size(self, voxel_size: Any) -> None:
+        """Refuse images of other voxels; see `TrainingRecord.check_voxel_size`."""
+        if self.record is not None:
+            self.record.check_voxel_size(voxel_size)
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write the model to a `.npz` file, whole or not at all; see `load_model`.
@@ -260,7 +231,3 @@ def normalisation_of(pairs: Any) -> Normalisation:
     if not isinstance(pairs, NormalisedPairs):
         return Percentiles()
     return pairs.fixed or Percentiles(**pairs.options)
-
-
-def _sizes(size: Sequence[float | None]) -> str:
-    return " x ".join("?" if s is None else f"{float(s):.4g}" for s in size)
