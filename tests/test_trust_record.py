@@ -11,11 +11,11 @@ from scipy.spatial.distance import mahalanobis
 
 import jaxdecon as jd
 from jaxdecon import learning
+from jaxdecon.geometry._resample import smoothed
 from jaxdecon.learning.trust._calibration import Calibration, calibrated
 from jaxdecon.learning.trust._cloud import Cloud
 from jaxdecon.learning.trust._features import features, spectrum
 from jaxdecon.learning.trust._psf_likeness import compare_psfs
-from jaxdecon.learning.trust._smooth import averaged
 from jaxdecon.learning.trust._traits import light_traits, trait_names
 from jaxdecon.operators import Convolution
 
@@ -339,9 +339,9 @@ def test_the_dark_has_features_of_its_own():
     """A light elsewhere, by whose rounding all in the dark once was covered."""
     image = np.full((60, 50), 1e-4, np.float32)
     image[10:20, 10:20] = 1e3
-    smooth = averaged(jnp.asarray(image**4), 6.0)
+    smooth = smoothed(jnp.asarray(image**4), 6.0)
     expected = ndimage.gaussian_filter(
-        (image**4).astype(float), 6.0, mode="reflect", truncate=3.5
+        (image**4).astype(float), 6.0, mode="reflect", truncate=4.0
     )
     np.testing.assert_allclose(smooth, expected, rtol=1e-5)
     # Noise in the dark, a disc of 1,000 times as much light far away.

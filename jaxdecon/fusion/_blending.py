@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from ..geometry._resample import gaussian_matrix, multiply_lines
+from ..geometry._resample import smoothed
 from ..geometry._warp import coordinates
 
 BLENDS = ("average", "blending", "content", "maximum")
@@ -76,13 +76,5 @@ def _ramp(at: Sequence[jax.Array], shape: tuple[int, ...]) -> jax.Array:
 
 def _content(volume: jax.Array) -> jax.Array:
     """How much fine structure is near: the local variance of what smoothing removes."""
-    detail = (volume - _smooth(volume, FINE)) ** 2
-    return _smooth(detail, COARSE)
-
-
-def _smooth(volume: jax.Array, sigma: float) -> jax.Array:
-    for axis, n in enumerate(volume.shape):
-        matrix = gaussian_matrix(n, sigma).astype(volume.dtype)
-        lines = multiply_lines(jnp.moveaxis(volume, axis, -1), matrix)
-        volume = jnp.moveaxis(lines, -1, axis)
-    return volume
+    detail = (volume - smoothed(volume, FINE)) ** 2
+    return smoothed(detail, COARSE)

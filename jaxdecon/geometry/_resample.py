@@ -147,6 +147,23 @@ def _cubic(at: np.ndarray, n: int) -> np.ndarray:
     return inverse_filter(n).T @ basis
 
 
+def smoothed(volume: jax.Array, sigma: float) -> jax.Array:
+    """A Gaussian filter by sums, along one axis after the other; borders are mirrors.
+
+    Sums of positive numbers keep their digits in the dark, where transforms round to
+    some 1e-7 of the brightest voxel.
+
+    Args:
+        volume: of any number of axes.
+        sigma: standard deviation in voxels.
+    """
+    for axis, n in enumerate(volume.shape):
+        matrix = gaussian_matrix(n, sigma).astype(volume.dtype)
+        lines = multiply_lines(jnp.moveaxis(volume, axis, -1), matrix)
+        volume = jnp.moveaxis(lines, -1, axis)
+    return volume
+
+
 def gaussian_matrix(n: int, sigma: float) -> np.ndarray:
     """(n, n): a Gaussian filter's response to every voxel; borders are mirrors."""
     radius = int(TRUNCATE * sigma + 0.5)

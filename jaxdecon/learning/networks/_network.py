@@ -93,7 +93,7 @@ class Network(nnx.Module, abc.ABC):
                 f"`image[None, None]`."
             )
         if self.needs_operator:
-            _check_operator(operator, array.shape)
+            check_operator(operator, array.shape)
         return array
 
     def _any_size(self, images: jax.Array, operator: Any) -> jax.Array:
@@ -109,7 +109,7 @@ def _run(graphdef: Any, state: Any, images: jax.Array, operator: Any) -> jax.Arr
     return nnx.merge(graphdef, state)._any_size(images, operator)
 
 
-def _check_operator(operator: Any, shape: tuple[int, ...]) -> None:
+def check_operator(operator: Any, shape: tuple[int, ...]) -> None:
     if operator is None:
         raise ValueError(
             "`operator` is missing: this network has the physics in its wiring and "

@@ -84,7 +84,7 @@ class Normaliser:
         cls, image: jax.Array, low: float, high: float, background: Any
     ) -> "Normaliser":
         check_finite("image", image)
-        values = _part_of(np.asarray(image))
+        values = part_of(np.asarray(image))
         bottom, top = np.percentile(values, [low, high])
         if not top > bottom:
             _refuse(values, low, high, bottom)
@@ -137,7 +137,7 @@ class Normaliser:
         return jnp.asarray(number, dtype)
 
 
-def _part_of(values: np.ndarray) -> np.ndarray:
+def part_of(values: np.ndarray) -> np.ndarray:
     """All voxels, or always the same random ones: strides would run along columns."""
     flat = values.reshape(-1)
     if flat.size <= MOST_VOXELS:

@@ -12,8 +12,7 @@ from ..._core._check import as_float_array, check_count
 from ...operators import LinearOperator
 from .. import trust
 from ..networks._config import NetworkConfig
-from ..networks._network import Network
-from ..networks._network import _check_operator as check_operator
+from ..networks._network import Network, check_operator
 from ._model import Model, as_model
 from ._notes import background_note, psf_to_compare, spread_note, voxel_note
 from ._optics import known_psfs, margins_of, operator_of

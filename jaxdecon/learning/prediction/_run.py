@@ -12,8 +12,7 @@ from flax import nnx
 
 from ...deconvolution import estimate_background
 from ..networks._network import Network
-from ..pairs._normalise import Normaliser
-from ..pairs._normalise import _part_of as sample_of
+from ..pairs._normalise import Normaliser, part_of
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -72,7 +71,7 @@ def measured_rule(model: Any, images: np.ndarray, background: Any) -> Normaliser
     Raises:
         ValueError: constant images; NaN.
     """
-    sample = sample_of(images)
+    sample = part_of(images)
     if background is None and model.measures_background:
         background = [estimate_background(view) for view in images]
     if background is None or not model.uses_background:

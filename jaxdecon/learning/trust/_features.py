@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ...fourier import filter_real, frequency_grid
-from ._smooth import REACH, averaged, gaussian_gain, mirrored
+from ...fourier import frequency_grid
+from ...geometry._resample import smoothed
 
 SCALES = (1.0, 2.0, 4.0, 8.0)
 """Standard deviations in voxels; what lies between two is a band."""
@@ -46,7 +46,7 @@ def features(image: jax.Array, *, local: bool = False) -> jax.Array:
     """
     moments = _moments(image)
     if local:
-        moments = jax.vmap(lambda m: averaged(m, WINDOW))(moments)
+        moments = jax.vmap(lambda m: smoothed(m, WINDOW))(moments)
     else:
         moments = moments.reshape(len(moments), -1).mean(1)
     return _of_moments(moments, image.ndim)
@@ -55,18 +55,12 @@ def features(image: jax.Array, *, local: bool = False) -> jax.Array:
 def _moments(image: jax.Array) -> jax.Array:
     scale = jnp.sqrt(jnp.square(image).mean()) + jnp.finfo(image.dtype).tiny
     unit = image / scale
-    levels = _levels(unit)
+    levels = [smoothed(unit, scale) for scale in SCALES]
     maps = [unit, unit**2]
     for k in range(len(SCALES) - 1):
         band = levels[k] - levels[k + 1]
         maps += [band**2, band**3, band**4, *_tensor(levels[k], SCALES[k])]
     return jnp.stack(maps)
-
-
-def _levels(image: jax.Array) -> list[jax.Array]:
-    wide, inside = mirrored(image, int(REACH * SCALES[-1]))
-    gains = [jnp.asarray(gaussian_gain(wide.shape, s)) for s in SCALES]
-    return [filter_real(wide, gain)[inside] for gain in gains]
 
 
 def _tensor(level: jax.Array, scale: float) -> list[jax.Array]:
@@ -76,7 +70,7 @@ def _tensor(level: jax.Array, scale: float) -> list[jax.Array]:
         for a in range(level.ndim)
     ]
     pairs = {
-        (a, b): averaged(slopes[a] * slopes[b], 1.5 * scale)
+        (a, b): smoothed(slopes[a] * slopes[b], 1.5 * scale)
         for a in range(level.ndim)
         for b in range(a, level.ndim)
     }

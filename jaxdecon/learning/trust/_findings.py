@@ -9,6 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from ..._core._check import as_float_array, check_finite
+from ...geometry._resample import smoothed
 from ...operators import LinearOperator
 from ._features import WINDOW, features
 from ._noise import as_noise
@@ -16,7 +17,6 @@ from ._outside import OutsideSupport, outside_of
 from ._repair import repaired
 from ._residual import ResidualMap, residual_of
 from ._scene import Scene, field_background, scene_of, stacked
-from ._smooth import averaged
 from ._traits import light_traits, picture_traits
 
 CONTRADICTED = 4.0
@@ -126,7 +126,7 @@ def _pull(scene: Scene) -> tuple[jax.Array, jax.Array]:
 def _around(part: jax.Array, whole: jax.Array) -> jax.Array:
     """Root mean square around every voxel, as a share of that of a whole image."""
     size = jnp.sqrt(jnp.square(whole).mean()) + jnp.finfo(whole.dtype).tiny
-    return jnp.sqrt(averaged(part**2, AROUND)) / size
+    return jnp.sqrt(smoothed(part**2, AROUND)) / size
 
 
 def _spread(spread: ArrayLike, estimate: jax.Array) -> tuple[float, jax.Array]:
@@ -161,7 +161,7 @@ def local_features(found: Findings) -> jax.Array:
 @jax.jit
 def brightness(image: jax.Array) -> jax.Array:
     """Root mean square around every voxel over that of all, at most 1."""
-    around = averaged(image**2, WINDOW)
+    around = smoothed(image**2, WINDOW)
     mean = jnp.square(image).mean() + jnp.finfo(image.dtype).tiny
     return jnp.sqrt(jnp.clip(around / mean, 0, 1))
 

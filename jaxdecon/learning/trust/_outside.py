@@ -11,10 +11,10 @@ from jax.typing import ArrayLike
 
 from ..._core._check import as_float_array, check_finite
 from ..._core._pytree import pytree
-from ...fourier import embed_kernel, filter_real
+from ...fourier import embed_kernel, filter_real, next_fast_len
+from ...geometry._resample import smoothed
 from ...operators import Convolution, LinearOperator, Views
 from ._scene import field_of
-from ._smooth import mirrored, smooth
 
 LEAST_GAIN = 0.01
 """Of the OTF, below which a frequency counts as outside: structure is seen there at a
@@ -83,16 +83,27 @@ def outside_support(estimate: ArrayLike, *, operator: LinearOperator) -> Outside
 @jax.jit
 def outside_of(estimate: jax.Array, operator: LinearOperator) -> OutsideSupport:
     """Share and map of an estimate that was checked."""
-    wide, inside = mirrored(estimate, MIRRORED)
+    wide, inside = _mirrored(estimate, MIRRORED)
     beyond = ~support_on(operator, wide.shape)
     fine = filter_real(wide, beyond.astype(wide.dtype))[inside]
-    energy, most = smooth(fine**2, NEIGHBOURS), smooth(estimate**2, NEIGHBOURS)
+    energy, most = (smoothed(x**2, NEIGHBOURS) for x in (fine, estimate))
     floor = DARK * jnp.square(estimate).mean() + jnp.finfo(wide.dtype).tiny
     share = jnp.square(fine).sum() / jnp.maximum(
         jnp.square(estimate).sum(), jnp.finfo(wide.dtype).tiny
     )
     around = jnp.clip(energy / jnp.maximum(most, floor), 0, 1)
     return OutsideSupport(share=share, map=around, fine=fine)
+
+
+def _mirrored(x: jax.Array, reach: int) -> tuple[jax.Array, tuple[slice, ...]]:
+    """An image continued by its mirror image to a fast grid, and its place there."""
+    before = [min(reach, n) for n in x.shape]
+    sizes = [next_fast_len(n + 2 * b) for n, b in zip(x.shape, before, strict=True)]
+    margins = [
+        (b, size - n - b) for n, b, size in zip(x.shape, before, sizes, strict=True)
+    ]
+    inside = tuple(slice(b, b + n) for n, b in zip(x.shape, before, strict=True))
+    return jnp.pad(x, margins, mode="symmetric"), inside
 
 
 def support_on(operator: LinearOperator, grid: tuple[int, ...]) -> jax.Array:

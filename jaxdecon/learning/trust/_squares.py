@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from ..._core._sum import mean
+from ...geometry._resample import smoothed
 from ...operators import Composition, Convolution, Crop, LinearOperator, Views, Weight
-from ._smooth import smooth
 
 PROBES = 32
 """Images of random signs where the squares of an operator are not known: what they give
@@ -99,5 +99,5 @@ def _by_probes(
     like = jnp.maximum(operator.adjoint(weights), 0)
     found, _ = jax.lax.scan(probe, jnp.zeros_like(like), jax.random.split(key, probes))
     tiny = LEAST * mean(like)
-    ratio = smooth(found / probes, NEIGHBOURS) / (smooth(like, NEIGHBOURS) + tiny)
+    ratio = smoothed(found / probes, NEIGHBOURS) / (smoothed(like, NEIGHBOURS) + tiny)
     return jnp.maximum(ratio, 0) * like
