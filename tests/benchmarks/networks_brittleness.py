@@ -6,7 +6,8 @@
 A network is trained on one class of structures, seen by a widefield microscope (a
 plane, NA 0.8, pixels of 65 nm), and tested on that class and four others. Its error is
 the root of the mean squared difference from the truth, relative to the truth's. A
-failure is an error above twice the median error on held-out images of its own class.
+failure is an error above twice the median error on 64 held-out images of its own class,
+which set the thresholds, too.
 How well the trust score tells failures from the rest is the area under the ROC curve:
 0.5 is chance, 1 perfect. Every class takes its turn as the one that is trained on.
 
@@ -37,6 +38,7 @@ OPTICS = {"na": 0.8, "wavelength": 0.52, "index": 1.33}
 CLASSES = ("tubules", "shells", "nuclei", "beads", "spheres")
 ITERATIONS = 200
 BATCH, RATE = 4, 3e-3
+HELD_OUT = 64
 
 
 def scene():
@@ -50,11 +52,11 @@ def error(estimate, truth):
     return float(np.linalg.norm(estimate - truth) / np.linalg.norm(truth))
 
 
-def trained(kind, name, steps, images):
+def trained(kind, name, steps):
     """A model of one class, and its median error on held-out images."""
     world = scene()
     raw = world.pairs([name], length=100_000, seed=0)
-    held_out = world.pairs([name], length=images, seed=1)
+    held_out = world.pairs([name], length=HELD_OUT, seed=1)
     pairs = learning.NormalisedPairs(raw, background=BACKGROUND)
     network = learning.build(learning.NetworkConfig(kind=kind, ndim=2))
     operator = world.operator if network.needs_operator else None
@@ -75,7 +77,7 @@ def trained(kind, name, steps, images):
         validation=held_out,
         operator=world.operator,
         background=BACKGROUND,
-        most=images,
+        most=HELD_OUT,
     )
     errors = [
         error(predicted(model, im, world.operator, check=False).image, t)
@@ -128,7 +130,7 @@ def tested(model, usual, pairs, operator):
 
 def measure(kind, name, steps, images):
     """All rows for a network trained on one class."""
-    model, usual = trained(kind, name, steps, images)
+    model, usual = trained(kind, name, steps)
     world, rows = scene(), []
     for number, other in enumerate(CLASSES):
         pairs = world.pairs([other], length=images, seed=100 + number)
