@@ -15,6 +15,7 @@ from jaxdecon.geometry._resample import smoothed
 from jaxdecon.learning.trust._calibration import Calibration, calibrated
 from jaxdecon.learning.trust._cloud import Cloud
 from jaxdecon.learning.trust._features import features, spectrum
+from jaxdecon.learning.trust._measure import good_ones
 from jaxdecon.learning.trust._psf_likeness import compare_psfs
 from jaxdecon.learning.trust._traits import light_traits, trait_names
 from jaxdecon.operators import Convolution
@@ -198,7 +199,7 @@ def test_parts_survive_a_file(record, tmp_path):
             dict(file), json.loads(json.dumps(rest))
         )
     assert again.voxel_size == (0.1, 0.1)
-    assert again.about == {"pairs": 24, "held out": True, "by": "test"}
+    assert again.about == {"pairs": 24, "held out": True, "by": "test", "left out": 0}
     one, other = (judged(r, "spheres") for r in (record, again))
     assert one.scores == pytest.approx(other.scores)
     assert one.reasons == other.reasons
@@ -248,7 +249,7 @@ def test_normalised_pairs_are_measured_in_their_own_units():
         learning.TrainingRecord.measure(source, predict, **HOW)
         for source in (plain, scaled)
     )
-    assert one.about == {"pairs": 8, "held out": False}
+    assert one.about == {"pairs": 8, "held out": False, "left out": 0}
     for name, values in one.calibration.scores.items():
         assert other.calibration.scores[name] == pytest.approx(values, rel=0.02)
     assert np.allclose(one.facts["error"], other.facts["error"], rtol=1e-3)
@@ -389,3 +390,20 @@ def test_psfs_are_compared_by_width_and_shape():
     assert wide.agreement == pytest.approx(np.sqrt(2 * 1.3 / (1 + 1.69)), abs=0.01)
     with pytest.raises(ValueError, match="PSF of shape"):
         compare_psfs(psf, np.ones((3, 3, 3)))
+
+
+def test_empty_fields_and_failures_are_not_what_is_usual():
+    """One in eight of them once hid all other failures."""
+    assert good_ones([0.1, 0.2, np.nan, 0.15, 0.9, np.inf, 0.3]) == [0, 1, 3, 6]
+    assert good_ones([np.nan, np.nan]) == [0, 1]
+    source = [pairs("filaments", 7)[i] for i in range(5)]
+    images, truth = source[0]
+    rng = np.random.default_rng(0)
+    nothing = rng.poisson(5.0, images.shape).astype(np.float32), np.zeros_like(truth)
+    measured = [
+        learning.TrainingRecord.measure(source, predict, held_out=held_out, **HOW)
+        for held_out in (source, [*source, nothing])
+    ]
+    plain, other = (record.calibration.scores["pull"] for record in measured)
+    np.testing.assert_array_equal(plain, other)
+    assert [record.about["left out"] for record in measured] == [0, 1]

@@ -2,10 +2,10 @@
 
     python tests/benchmarks/trust.py
 
-z should be N(0, 1) at the truth, its largest magnitude about 4.5. Small errors are spots
-of a tenth of the object's maximum at its brightest place, added or taken away. Lines on
-an even body, of 50 photons on 100, are invented; after some Richardson-Lucy updates a
-share of them is left.
+z should be N(0, 1) at the truth, its largest magnitude about 4.5. Small errors are
+spots of a tenth of the object's maximum at its brightest place, added or taken away.
+Lines on an even body, of 50 photons on 100, are invented; after some Richardson-Lucy
+updates a share of them is left.
 """
 
 import jax

@@ -22,6 +22,9 @@ VOXELS = 4096
 """Of a held-out image, for the tables of its maps."""
 PLACES = 128
 """Of a training image, for its local features."""
+GOOD = 2.0
+"""Errors, relative to the median one, up to which a network did well. Of such images is
+what counts as usual: fields with nothing in them, and failures, would hide others."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,7 +84,8 @@ def measured(
     )
     pairs = as_source(pairs)
     known, judged = _split(pairs, held_out)
-    trained = [survey.look(pairs, i) for i in _some(known, most)]
+    looks = [survey.look(pairs, i) for i in _some(known, most)]
+    trained = [looks[i] for i in good_ones([_error(e, p.truth) for p, _, e in looks])]
     record = TrainingRecord(
         voxel_size=_sizes(voxel_size, np.ndim(trained[0][2])),
         psf=None if psf is None else np.asarray(psf, np.float32),
@@ -112,24 +116,38 @@ def _clouds(found: list[Findings]) -> dict[str, Cloud]:
 def _with_held_out(
     record: TrainingRecord, survey: Survey, source: PairSource, numbers: list[int]
 ) -> TrainingRecord:
-    """The record with scores and maps of held-out pairs."""
-    scores, samples, facts = {}, {}, {"contradicted": [], "error": []}
+    """The record with scores and maps of held-out pairs that were predicted well."""
     rng = np.random.default_rng(0)
+    scores, samples, facts = [], [], []
     for index in numbers:
         pair, found, estimate = survey.look(source, index)
-        for name, value in image_scores(found, record).items():
-            scores.setdefault(name, []).append(value)
         maps = {**found.maps, "local": local_map(found, record)}
         voxels = rng.integers(np.size(maps["local"]), size=VOXELS)
-        for name, values in maps.items():
-            samples.setdefault(name, []).append(np.asarray(values).ravel()[voxels])
-        facts["contradicted"].append(found.contradicted)
-        facts["error"].append(_error(estimate, pair.truth))
+        scores.append(image_scores(found, record))
+        samples.append({n: np.asarray(m).ravel()[voxels] for n, m in maps.items()})
+        error = _error(estimate, pair.truth)
+        facts.append({"contradicted": found.contradicted, "error": error})
+    good = good_ones([fact["error"] for fact in facts])
+    scores, samples, facts = (_by_name(x, good) for x in (scores, samples, facts))
     return dataclasses.replace(
         record,
         calibration=calibrated(scores, samples),
         facts={name: np.asarray(values) for name, values in facts.items()},
+        about={**record.about, "left out": len(numbers) - len(good)},
     )
+
+
+def _by_name(each: list[dict[str, Any]], chosen: Sequence[int]) -> dict[str, list[Any]]:
+    return {name: [each[i][name] for i in chosen] for name in each[0]}
+
+
+def good_ones(errors: Sequence[float]) -> list[int]:
+    """Numbers of images that a network did well on; all, where no error is known."""
+    values = np.asarray(errors, float)
+    known = np.isfinite(values)
+    if not known.any():
+        return list(range(len(values)))
+    return np.flatnonzero(known & (values <= GOOD * np.median(values[known]))).tolist()
 
 
 def raw_pair(source: PairSource, index: int) -> Pair:

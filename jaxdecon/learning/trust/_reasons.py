@@ -58,7 +58,9 @@ def _number(record: TrainingRecord) -> str:
     """The images that the thresholds are of."""
     count = getattr(record.calibration, "count", 0)
     if _held_out(record):
-        return f"{count} held-out images"
+        others = record.about.get("left out", 0)
+        more = f" ({others} failures or empty fields left out)" if others else ""
+        return f"{count} held-out images{more}"
     return f"{count} images of the training (nothing was held out, so this says little)"
 
 
