@@ -300,7 +300,8 @@ def test_one_interface(options, views):
         return (estimate**2).mean(), estimate
 
     (_, estimate), gradient = jax.value_and_grad(pure, has_aux=True)(state, images[1:])
-    np.testing.assert_allclose(estimate[0], both[1], rtol=1e-4, atol=1e-5)
+    rounding = 1e-6 * both.max()  # products and sums that cancel
+    np.testing.assert_allclose(estimate[0], both[1], rtol=1e-4, atol=rounding)
     norms = [float(abs(leaf).max()) for leaf in jax.tree.leaves(gradient)]
     assert np.isfinite(norms).all()
     assert np.mean([norm > 0 for norm in norms]) > 0.8
