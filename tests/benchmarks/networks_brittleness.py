@@ -80,8 +80,9 @@ def trained(kind, name, steps):
         most=HELD_OUT,
     )
     errors = [
-        error(predicted(model, im, world.operator, check=False).image, t)
-        for im, t in held_out
+        error(predicted(model, images, world.operator, check=False).image, truth)
+        for images, truth in held_out
+        if truth.any()
     ]
     return model, float(np.median(errors))
 

@@ -12,7 +12,6 @@ from ..._core._check import check_count, check_values
 from ..._core._pytree import pytree
 from ...deconvolution import Accelerated, Problem, RichardsonLucy
 from ...operators import LinearOperator
-from ._residual import with_outside
 from ._scene import Scene, scene_of
 
 FLOOR = 0.01
@@ -95,13 +94,15 @@ def repaired(
 ) -> Repair:
     """The repair of a scene that was checked."""
     operator = scene.operator
-    lifted = _lifted(scene)
-    start = jnp.maximum(scene.estimate, 0)
-    floor = FLOOR * jnp.maximum(start.mean(), lifted.mean())
-    floor = floor + jnp.finfo(start.dtype).tiny
-    start = start + doubt * (lifted - start)
-    start = dataclasses.replace(scene, estimate=jnp.maximum(start, floor))
-    start = jnp.maximum(with_outside(start), floor)
+    recorded = jax.tree.map(lambda y: jnp.maximum(y, 0), scene.problem.excess)
+    lifted = operator.lift(recorded)  # which continues it beyond the field of view
+    image = operator.image_region(lifted)
+    before = jnp.maximum(scene.estimate, 0)
+    floor = FLOOR * jnp.maximum(before.mean(), image.mean())
+    floor = floor + jnp.finfo(before.dtype).tiny
+    mixed = dataclasses.replace(scene, estimate=before + doubt * (image - before))
+    inside, placed = mixed.embedded
+    start = jnp.maximum(jnp.where(inside, placed, lifted), floor)
     problem = Problem(
         data=jax.tree.map(lambda y: jnp.maximum(y, 0), scene.data),
         operator=operator,
@@ -115,12 +116,5 @@ def repaired(
 
     state, _ = jax.lax.scan(step, scheme.init(problem), length=iterations)
     after = operator.image_region(state.estimate)
-    before = jnp.maximum(scene.estimate, 0)
     middle = jnp.maximum((after + before) / 2, floor)
     return Repair(image=after, change=(after - before) / middle)
-
-
-def _lifted(scene: Scene) -> jax.Array:
-    """The data as an object."""
-    recorded = jax.tree.map(lambda y: jnp.maximum(y, 0), scene.problem.excess)
-    return scene.operator.image_region(scene.operator.lift(recorded))
