@@ -34,6 +34,13 @@ def pytest_configure(config):
     config.pluginmanager.register(CompiledProgramsAreLetGo())
 
 
+@pytest.fixture
+def wide_terminal(monkeypatch, tmp_path_factory):
+    """For commands: lines are not wrapped, and what they keep is kept here."""
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
 @pytest.fixture(scope="session")
 def published():
     """Values computed by the published program; see data/README.md."""

@@ -12,13 +12,9 @@ import jaxdecon as jd
 from jaxdecon.__main__ import main
 from jaxdecon.io import Image
 
+pytestmark = pytest.mark.usefixtures("wide_terminal")
+
 OPTICS = ["--na", "0.9", "--wavelength", "0.52", "--index", "1.33"]
-
-
-@pytest.fixture(autouse=True)
-def quiet_cache(monkeypatch, tmp_path_factory):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
-    monkeypatch.setenv("COLUMNS", "200")
 
 
 @pytest.fixture

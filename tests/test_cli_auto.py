@@ -6,6 +6,8 @@ import pytest
 import jaxdecon as jd
 from jaxdecon.__main__ import main
 
+pytestmark = pytest.mark.usefixtures("wide_terminal")
+
 GAIN, OFFSET = 2.0, 100.0
 
 
@@ -25,11 +27,6 @@ def files(tmp_path_factory):
     image = jd.io.Image(data=pair, axes="czyx", voxel_size=(0.3, 0.1, 0.1))
     jd.io.write(folder / "pair.ome.tif", image)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def quiet_cache(monkeypatch, tmp_path_factory):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 def run(files, name, out, *options):

@@ -8,12 +8,9 @@ from jaxdecon.__main__ import main
 
 from ._beads import gaussian_beads, places_in_plane
 
+pytestmark = pytest.mark.usefixtures("wide_terminal")
+
 SHAPE, WIDTHS, SIZE = (24, 64, 64), (5.0, 3.0, 3.0), (0.3, 0.1, 0.1)
-
-
-@pytest.fixture(autouse=True)
-def quiet_cache(monkeypatch, tmp_path_factory):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 @pytest.fixture(scope="module")

@@ -13,13 +13,10 @@ from jaxdecon.geometry import turned
 from tests._blobs import Blobs, corner_error
 from tests._dual_view import SHAPE, make, ncc
 
+pytestmark = pytest.mark.usefixtures("wide_terminal")
+
 SIZE = (1.0, 1.0, 1.0)
 SMALL = (20, 24, 22)
-
-
-@pytest.fixture(autouse=True)
-def quiet_cache(monkeypatch, tmp_path_factory):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 def run(*arguments):

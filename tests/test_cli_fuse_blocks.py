@@ -12,13 +12,10 @@ from jaxdecon.cli import _blocks_shown
 
 from . import _dual_view
 
+pytestmark = pytest.mark.usefixtures("wide_terminal")
+
 SIZE, BLOCK = (0.2,) * 3, "40,24,44"
 BLEND = ("--method", "blending", "--background", _dual_view.BACKGROUND)
-
-
-@pytest.fixture(autouse=True)
-def quiet_cache(monkeypatch, tmp_path_factory):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 @pytest.fixture(scope="module")

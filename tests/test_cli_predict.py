@@ -20,13 +20,10 @@ from jaxdecon.learning import (
 
 from ._volumes import texture
 
+pytestmark = pytest.mark.usefixtures("wide_terminal")
+
 PSF = np.asarray(jd.psf.gaussian((9, 9), 3.0))
 FIELD = (40, 36)
-
-
-@pytest.fixture(autouse=True)
-def quiet_cache(monkeypatch, tmp_path_factory):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,8 @@ from jaxdecon.cli import run as run_arguments
 from jaxdecon.cli._psf import about_centre
 from jaxdecon.io import Image
 
+pytestmark = pytest.mark.usefixtures("wide_terminal")
+
 VOXEL = (0.2, 0.1, 0.1)
 STACK = (17, 11, 11)
 SHAPE = (17, 21, 21)
@@ -21,12 +23,6 @@ GRID = ["--voxel-size", "0.2,0.1,0.1", "--shape", "17,11,11"]
 LAYERS = ["--depth", 5, "--sample-index", 1.3, "--coverslip", 180]
 LAYERS += ["--working-distance", 140, "--design-index", 1.34]
 WHOLE = ["--psf-energy", 1]
-
-
-@pytest.fixture(autouse=True)
-def quiet_cache(monkeypatch, tmp_path_factory):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
-    monkeypatch.setenv("COLUMNS", "200")
 
 
 @pytest.fixture

@@ -11,13 +11,9 @@ from jaxdecon.io import Image
 
 from ._beads import curved_field
 
+pytestmark = pytest.mark.usefixtures("wide_terminal")
+
 VOXEL = (0.3, 0.1, 0.2)
-
-
-@pytest.fixture(autouse=True)
-def quiet_cache(monkeypatch, tmp_path_factory):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
-    monkeypatch.setenv("COLUMNS", "200")
 
 
 @pytest.fixture(scope="module")

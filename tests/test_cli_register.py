@@ -7,6 +7,8 @@ import scipy.ndimage
 import jaxdecon as jd
 from jaxdecon.__main__ import main
 
+pytestmark = pytest.mark.usefixtures("wide_terminal")
+
 SIZE = (0.3, 0.1, 0.1)
 
 
@@ -32,11 +34,6 @@ def files(tmp_path_factory):
         image = jd.io.Image(data=data.astype(np.float32), axes=axes, voxel_size=SIZE)
         jd.io.write(folder / f"{name}.ome.tif", image)
     return folder, matrix, fixed
-
-
-@pytest.fixture(autouse=True)
-def quiet_cache(monkeypatch, tmp_path_factory):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 def run(*arguments):

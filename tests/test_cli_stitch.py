@@ -12,14 +12,11 @@ from jaxdecon.cli import _blocks_shown
 
 from ._mosaics import BACKGROUND, position_error, simulate
 
+pytestmark = pytest.mark.usefixtures("wide_terminal")
+
 SIZE, BLOCK = (1.0, 0.5, 0.5), "32,128,128"
 NAMES = [f"tile_{row}_{col}.ome.tif" for row in range(2) for col in range(2)]
 OPTIONS = ("--block", BLOCK, "--background", BACKGROUND, "--search", "6,20,20")
-
-
-@pytest.fixture(autouse=True)
-def quiet_cache(monkeypatch, tmp_path_factory):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,8 @@ import pytest
 import jaxdecon as jd
 from jaxdecon.__main__ import main
 
+pytestmark = pytest.mark.usefixtures("wide_terminal")
+
 GAIN, OFFSET, DARK = 2.0, 100.0, 4.0
 
 
@@ -23,11 +25,6 @@ def files(tmp_path_factory):
     np.save(folder / "camera.npy", GAIN * counts + OFFSET)
     np.save(folder / "psf.npy", psf)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def quiet_cache(monkeypatch, tmp_path_factory):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 def run(files, name, out, *options):

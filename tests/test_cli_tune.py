@@ -6,6 +6,8 @@ import pytest
 import jaxdecon as jd
 from jaxdecon.__main__ import main
 
+pytestmark = pytest.mark.usefixtures("wide_terminal")
+
 FIELD = (40, 40)
 
 
@@ -23,11 +25,6 @@ def files(tmp_path_factory):
     np.save(folder / "psf.npy", psf)
     np.save(folder / "other.npy", np.asarray(jd.psf.gaussian((15, 15), 5.0)))
     return folder
-
-
-@pytest.fixture(autouse=True)
-def quiet_cache(monkeypatch, tmp_path_factory):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 def run(*arguments):

@@ -18,6 +18,8 @@ from jaxdecon.deconvolution import memory_needed
 
 from ._volumes import PSF, SHAPE, texture
 
+pytestmark = pytest.mark.usefixtures("wide_terminal")
+
 h5py = pytest.importorskip("h5py")
 BACKGROUND, ITERATIONS, BLOCK = 10, 3, "24,32,32"
 PLAN_ROWS = ("operation", "blocks", "core", "halo", "device", "host", "to read", "time")
@@ -53,11 +55,6 @@ def whole(prepared):
     """The same, deconvolved in one piece."""
     options = {"iterations": ITERATIONS, "background": BACKGROUND}
     return np.asarray(jd.richardson_lucy(texture(), prepared, **options))
-
-
-@pytest.fixture(autouse=True)
-def quiet_cache(monkeypatch, tmp_path_factory):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 def run(folder, out, *options, source="source.ome.zarr"):
