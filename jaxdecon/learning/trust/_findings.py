@@ -15,7 +15,7 @@ from ._features import WINDOW, features
 from ._noise import as_noise
 from ._outside import OutsideSupport, outside_of
 from ._repair import repaired
-from ._residual import ResidualMap, residual_of
+from ._residual import ResidualMap, residual_of, with_outside
 from ._scene import Scene, field_background, scene_of, stacked
 from ._traits import light_traits, picture_traits
 
@@ -103,20 +103,21 @@ def findings_of(
 
 
 def _physical(scene: Scene, rule: Any, scores: dict, maps: dict) -> tuple[Any, Any]:
-    residual = residual_of(scene, rule, jax.random.key(0))
+    whole = with_outside(scene)
+    residual = residual_of(scene, whole, rule, jax.random.key(0))
     outside = outside_of(scene.estimate, scene.operator)
     scores["data"] = float(jnp.sqrt(jnp.square(residual.z).mean()))
     scores["outside"] = float(outside.share)
-    share, maps["pull"] = _pull(scene)
+    share, maps["pull"] = _pull(scene, whole)
     scores["pull"] = float(share)
     maps["outside"] = _around(outside.fine, scene.estimate)
     return residual, outside
 
 
 @jax.jit
-def _pull(scene: Scene) -> tuple[jax.Array, jax.Array]:
+def _pull(scene: Scene, whole: jax.Array) -> tuple[jax.Array, jax.Array]:
     """What a repair changes, as a share of what it gives, and where."""
-    after = repaired(scene, iterations=PULL).image
+    after = repaired(scene, iterations=PULL, beyond=whole).image
     change = after - jnp.maximum(scene.estimate, 0)
     size = jnp.sqrt(jnp.square(after).mean()) + jnp.finfo(after.dtype).tiny
     return jnp.sqrt(jnp.square(change).mean()) / size, _around(change, after)

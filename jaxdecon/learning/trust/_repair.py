@@ -91,18 +91,24 @@ def repaired(
     *,
     iterations: int,
     accelerated: bool = True,
+    beyond: jax.Array | None = None,
 ) -> Repair:
-    """The repair of a scene that was checked."""
+    """The repair of a scene that was checked.
+
+    Outside the field of view it starts from `beyond`, an object on the operator's
+    domain; None: the continued image.
+    """
     operator = scene.operator
     recorded = jax.tree.map(lambda y: jnp.maximum(y, 0), scene.problem.excess)
-    lifted = operator.lift(recorded)  # which continues it beyond the field of view
+    lifted = operator.lift(recorded)
     image = operator.image_region(lifted)
     before = jnp.maximum(scene.estimate, 0)
     floor = FLOOR * jnp.maximum(before.mean(), image.mean())
     floor = floor + jnp.finfo(before.dtype).tiny
     mixed = dataclasses.replace(scene, estimate=before + doubt * (image - before))
     inside, placed = mixed.embedded
-    start = jnp.maximum(jnp.where(inside, placed, lifted), floor)
+    beyond = lifted if beyond is None else beyond
+    start = jnp.maximum(jnp.where(inside, placed, beyond), floor)
     problem = Problem(
         data=jax.tree.map(lambda y: jnp.maximum(y, 0), scene.data),
         operator=operator,

@@ -91,16 +91,15 @@ def residual_map(
     scene = scene_of(estimate, images, operator, background)
     rule = as_noise(noise, stacked(scene.data, len(scene.estimate.shape)))
     key = jax.random.key(0) if key is None else key
-    return residual_of(scene, rule, key, probes=probes)
+    return residual_of(scene, with_outside(scene), rule, key, probes=probes)
 
 
 @functools.partial(jax.jit, static_argnames="probes")
 def residual_of(
-    scene: Scene, noise: Any, key: jax.Array, *, probes: int = PROBES
+    scene: Scene, whole: jax.Array, noise: Any, key: jax.Array, *, probes: int = PROBES
 ) -> ResidualMap:
-    """The map of a scene that was checked."""
+    """The map of a scene that was checked, and its estimate `with_outside`."""
     operator = scene.operator
-    whole = with_outside(scene)
     predicted = scene.problem.predict(whole)
     variance = jax.tree.map(noise.variance, predicted)
     residual = jax.tree.map(jnp.subtract, scene.data, predicted)
@@ -113,6 +112,7 @@ def residual_of(
     return ResidualMap(z=z, predicted=predicted, chi_square=chi_square)
 
 
+@functools.partial(jax.jit, static_argnames="steps")
 def with_outside(scene: Scene, steps: int = OUTSIDE_STEPS) -> jax.Array:
     """The estimate on the operator's domain, with the light that comes from outside.
 
