@@ -82,7 +82,7 @@ def test_a_stopped_run_goes_on_without_registering_again(
 
     with pytest.raises(KeyboardInterrupt):
         jd.volumes.stitch(mosaic.stacks, target, progress=stop, **arguments)
-    monkeypatch.setattr(jd.volumes._stitch, "measure_links", None)
+    monkeypatch.setattr(jd.volumes._stitch_measure, "measure_links", None)
     jd.volumes.stitch(mosaic.stacks, target, **arguments)
     assert digest(target) == digest(stitched[0])
     sides = [t.with_name(t.name + ".tiles.json") for t in (target, stitched[0])]

@@ -25,6 +25,15 @@ from ._optics import (
     VoxelSize,
     parse_voxel_size,
 )
+from ._outputs import (
+    OutputFiles,
+    OutputScale,
+    OutputSuffix,
+    OutputType,
+    Overwrite,
+    is_given,
+    suffix_of,
+)
 from ._psf_options import Optics, option, with_options
 from ._solve import Settings
 
@@ -62,18 +71,8 @@ def deconvolve(
     psf: PsfFiles = None,
     optics: Optics = Optics(),
     psf_energy: PsfEnergy = 0.995,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="Output file, or a folder for several inputs. The suffix decides: "
-            ".ome.zarr, .ome.tif, .tif (ImageJ), .npy.",
-        ),
-    ] = None,
-    suffix: Annotated[
-        str, typer.Option(help="Suffix of outputs that are not named.")
-    ] = ".ome.tif",
+    output: OutputFiles = None,
+    suffix: OutputSuffix = ".ome.tif",
     series: Annotated[
         bool, typer.Option("--series", help="Join the inputs as one time series.")
     ] = False,
@@ -162,16 +161,12 @@ def deconvolve(
     start: Annotated[
         str, typer.Option(help="image, or constant (for few photons).")
     ] = "image",
-    dtype: Annotated[
-        str, typer.Option(help="float32, uint16 or uint8; never wrapped or clipped.")
-    ] = "float32",
-    scale: Annotated[float, typer.Option(help="Factor on the output.")] = 1.0,
+    dtype: OutputType = "float32",
+    scale: OutputScale = 1.0,
     figure: Annotated[
         str | None, typer.Option(help="PNG with before and after of the first volume.")
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace outputs that exist.")
-    ] = False,
+    overwrite: Overwrite = False,
     in_blocks: BlockOptions = BlockOptions(),
 ) -> None:
     """Deconvolve images: all channels and time points, one after the other.
@@ -202,8 +197,7 @@ def deconvolve(
     elif offset is not None and gain is None:
         raise ValueError("--offset needs --gain, the camera's units per photon.")
     files = expand(inputs)
-    if in_blocks.asked and not _is_given(context, "suffix"):
-        suffix = ".ome.zarr"
+    suffix = suffix_of(context, suffix, blocks=in_blocks.asked)
     targets = plan_outputs(files, output, suffix, series=series)
     for target in targets:
         io.format_of(target, writing=True)
@@ -271,7 +265,7 @@ def _learned(context: typer.Context, back_projector: str) -> Learned | None:
     if not is_file(back_projector):
         return None
     given = [
-        option(name) for name in ("alpha", "resolution") if _is_given(context, name)
+        option(name) for name in ("alpha", "resolution") if is_given(context, name)
     ]
     if given:
         raise ValueError(
@@ -304,12 +298,6 @@ def _iterations(
 
 def _refuse_chosen(context: typer.Context) -> None:
     """An error for options that --auto sets."""
-    given = [option(name) for name in CHOSEN if _is_given(context, name)]
+    given = [option(name) for name in CHOSEN if is_given(context, name)]
     if given:
         raise ValueError(f"--auto chooses {', '.join(given)}: leave out either.")
-
-
-def _is_given(context: typer.Context, name: str) -> bool:
-    """Whether the user has set an option."""
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"

@@ -8,6 +8,7 @@ import numpy as np
 import typer
 
 from ._console import say, start_jax
+from ._outputs import Overwrite
 
 SAMPLE = "nucleus_confocal_widefield.tif"
 OPTICS: dict[str, Any] = {"na": 1.4, "wavelength": 0.46, "index": 1.518}
@@ -34,7 +35,7 @@ def demo(
     output: Annotated[
         str, typer.Option("--output", "-o", help="Folder for the results.")
     ] = "jaxdecon-demo",
-    overwrite: Annotated[bool, typer.Option("--overwrite")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Deconvolve a bundled widefield stack, and compare it with a confocal one.
 

@@ -28,6 +28,7 @@ from ._fuse_watch import Watch
 from ._fuse_write import write_fused
 from ._inputs import parse_background, parse_resolution
 from ._optics import PsfEnergy, PsfFiles, parse_voxel_size
+from ._outputs import OutputScale, OutputType, Overwrite
 from ._psf_options import Optics, with_options
 
 
@@ -157,10 +158,8 @@ def fuse(
     region: Annotated[
         str, typer.Option(help="first (view), union or intersection.")
     ] = "first",
-    dtype: Annotated[
-        str, typer.Option(help="float32, uint16 or uint8; never wrapped or clipped.")
-    ] = "float32",
-    scale: Annotated[float, typer.Option(help="Factor on the output.")] = 1.0,
+    dtype: OutputType = "float32",
+    scale: OutputScale = 1.0,
     projections: Annotated[
         Path | None,
         typer.Option(
@@ -190,9 +189,7 @@ def fuse(
             rich_help_panel="Live",
         ),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace outputs that exist.")
-    ] = False,
+    overwrite: Overwrite = False,
     fine: Fine = "auto",
     in_blocks: BlockOptions = BlockOptions(),
 ) -> None:

@@ -11,6 +11,14 @@ from ._blocks_shown import has_journal
 from ._console import start_jax
 from ._inputs import expand, parse_background, plan_outputs, with_voxel_size
 from ._optics import PsfEnergy, PsfFiles, PsfSource, VoxelSize, parse_voxel_size
+from ._outputs import (
+    OutputFiles,
+    OutputScale,
+    OutputSuffix,
+    OutputType,
+    Overwrite,
+    suffix_of,
+)
 from ._predict_job import PredictJob, Settings, camera_noise
 from ._psf_options import Optics, with_options
 
@@ -49,18 +57,8 @@ def predict(
     psf: PsfFiles = None,
     optics: ImageOptics = ImageOptics(),
     psf_energy: PsfEnergy = 0.995,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="Output file, or a folder for several inputs. The suffix decides: "
-            ".ome.zarr, .ome.tif, .tif (ImageJ), .npy.",
-        ),
-    ] = None,
-    suffix: Annotated[
-        str, typer.Option(help="Suffix of outputs that are not named.")
-    ] = ".ome.tif",
+    output: OutputFiles = None,
+    suffix: OutputSuffix = ".ome.tif",
     trust: Annotated[
         str | None,
         typer.Option(
@@ -108,17 +106,13 @@ def predict(
     read_noise: Annotated[
         float | None, typer.Option(help="Camera: standard deviation, in units.")
     ] = None,
-    dtype: Annotated[
-        str, typer.Option(help="float32, uint16 or uint8; never wrapped or clipped.")
-    ] = "float32",
-    scale: Annotated[float, typer.Option(help="Factor on the output.")] = 1.0,
+    dtype: OutputType = "float32",
+    scale: OutputScale = 1.0,
     figure: Annotated[
         str | None,
         typer.Option(help="PNG of image, result, maps and verdict of the first."),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace outputs that exist.")
-    ] = False,
+    overwrite: Overwrite = False,
     in_blocks: BlockOptions = BlockOptions(),
 ) -> None:
     """Predict images with a trained network, and say whether to believe it.
@@ -140,8 +134,7 @@ def predict(
     from .. import io, learning, report
 
     files = expand(inputs)
-    if in_blocks.asked and context.get_parameter_source("suffix").name == "DEFAULT":  # pyright: ignore[reportOptionalMemberAccess]
-        suffix = ".ome.zarr"
+    suffix = suffix_of(context, suffix, blocks=in_blocks.asked)
     targets = plan_outputs(files, output, suffix, series=False, what="predicted")
     maps = {"trust": trust, "residual": residual}
     extra = {name: Path(path) for name, path in maps.items() if path is not None}

@@ -10,6 +10,7 @@ import typer
 from ._console import say, start_jax
 from ._inputs import parse_background
 from ._optics import PsfEnergy, PsfSource, VoxelSize, parse_voxel_size, share_kept
+from ._outputs import Overwrite
 from ._psf_beads import Outputs, psf_from_beads, save_png, write_psf
 from ._psf_beads_options import BeadOptions, check_bead_options
 from ._psf_models import cutoffs, describe
@@ -58,9 +59,7 @@ def psf(
     figure: Annotated[
         str | None, typer.Option(help="PNG with planes, profiles and OTF support.")
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace outputs that exist.")
-    ] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Make a PSF from the optics, or measure, prepare and convert one from a file.
 

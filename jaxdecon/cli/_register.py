@@ -8,6 +8,7 @@ import typer
 
 from ._console import progress_bar, say, start_jax
 from ._optics import parse_voxel_size
+from ._outputs import Overwrite
 
 
 def register(
@@ -81,9 +82,7 @@ def register(
     order: Annotated[
         str, typer.Option(help="Interpolation of the output: linear or cubic.")
     ] = "linear",
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace outputs that exist.")
-    ] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Bring one volume into the pose of another.
 

@@ -9,6 +9,7 @@ import typer
 from ._blocks import BlockOptions, work_in_blocks
 from ._blocks_shown import has_journal
 from ._console import say, start_jax
+from ._outputs import Overwrite
 from ._psf_options import with_options
 from ._stitch_inputs import (
     background_or_auto,
@@ -138,9 +139,7 @@ def stitch(
         Path | None,
         typer.Option(help="PNG of the layout, the links and how far they agree."),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace outputs that exist.")
-    ] = False,
+    overwrite: Overwrite = False,
     in_blocks: BlockOptions = BlockOptions(),
 ) -> None:
     """Join overlapping tiles to one volume of any size, block by block.

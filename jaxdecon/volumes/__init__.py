@@ -16,8 +16,8 @@ from ._outcome import Progress as Progress
 from ._outcome import Run as Run
 from ._plan import Plan as Plan
 from ._predict import predict as predict
-from ._stitch import Stitching as Stitching
 from ._stitch import stitch as stitch
+from ._stitch_measure import Stitching as Stitching
 from ._task import Outcome as Outcome
 from ._task import Task as Task
 from ._warp import warp as warp
