@@ -8,13 +8,14 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from .._core._pytree import as_pytree
 from ._base import LinearOperator, Shapes
 
 LEAST_WEIGHT = 1e-6
 """Share of its light below which no view sees a voxel."""
 
 
-@jax.tree_util.register_dataclass
+@as_pytree
 @dataclasses.dataclass(frozen=True, eq=False, init=False)
 class Views(LinearOperator):
     """Several views of one object: `Views([A, B])(x)` is `(A(x), B(x))`.

@@ -1,12 +1,12 @@
 """Richardson and Lucy's update as a part of networks."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from ..._core._pytree import pytree
 from ...deconvolution import Problem, RichardsonLucy, RichardsonLucyState
 from ...operators._base import is_shape
 
@@ -14,8 +14,7 @@ MOST = 2.0
 """Logarithm of the largest factor, either way, by which a network corrects a voxel."""
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@pytree
 class Data:
     """The data of one object, and what Richardson-Lucy needs for updates.
 
@@ -33,7 +32,7 @@ class Data:
         views = tuple(jnp.maximum(images, 0))
         data = views[0] if is_shape(operator.range) else views
         problem = Problem(data=data, operator=operator, background=jnp.float32(0))
-        return cls(problem, RichardsonLucy().init(problem))
+        return cls(problem=problem, state=RichardsonLucy().init(problem))
 
     def misfit(
         self, estimate: jax.Array, back: Callable[[Any], jax.Array] | None = None
