@@ -29,8 +29,8 @@ image = rng.poisson(np.maximum(blur(truth), 0) + 2).astype(np.float32)
 # Projected gradient descent on the squared error, in a dozen lines. `init` returns a
 # state, `update` the next one; both are pytrees, and `estimate` is the object so far.
 #
-# jaxlib 0.10 to 0.12 can take two classes that `register_dataclass` made for one another
-# where they differ in nothing but names and leaves: rarely, and without a word. If you
+# jaxlib 0.10 to 0.12 can take one class that `register_dataclass` made for another
+# with as many leaves and no other static fields: rarely, and without a word. If you
 # write several schemes, give each a static field with a value of its own, such as
 # `name: str = dataclasses.field(default="landweber", metadata={"static": True})`.
 
