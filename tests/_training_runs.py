@@ -6,14 +6,17 @@ import jaxdecon as jd
 from jaxdecon.__main__ import main
 from jaxdecon.io import Image
 
-SIMULATED = """
+NETWORK = """
 [network]
 kind = "rcan"
 width = 2
 depth = 1
 blocks = 1
 reduction = 1
-
+"""
+SIMULATED = (
+    NETWORK
+    + """
 [simulation]
 structures = ["beads", "filaments"]
 shape = [16, 16]
@@ -31,14 +34,10 @@ rate = 0.01
 validate_every = 3
 seed = 3
 """
-FILES = """
-[network]
-kind = "rcan"
-width = 2
-depth = 1
-blocks = 1
-reduction = 1
-
+)
+FILES = (
+    NETWORK
+    + """
 [data]
 inputs = "raw_*.tif"
 targets = "sharp_*.tif"
@@ -50,6 +49,7 @@ steps = 4
 batch = 2
 validate_every = 2
 """
+)
 
 
 def run(*arguments):

@@ -110,6 +110,7 @@ def _run(graphdef: Any, state: Any, images: jax.Array, operator: Any) -> jax.Arr
 
 
 def check_operator(operator: Any, shape: tuple[int, ...]) -> None:
+    """Refuse an operator that does not give images of (batch, views, *spatial)."""
     if operator is None:
         raise ValueError(
             "`operator` is missing: this network has the physics in its wiring and "
